@@ -1,0 +1,1 @@
+//! The harness of the tests that run on a real Kubernetes.

@@ -1,0 +1,1 @@
+//! weighbridge: the gate that AI model weights pass on their way into a Kubernetes cluster.

@@ -1,0 +1,2 @@
+//! The `weighbridge` program.
+fn main() {}
