@@ -1,1 +1,3 @@
 //! weighbridge: the gate that AI model weights pass on their way into a Kubernetes cluster.
+
+pub mod api;

@@ -1,0 +1,6 @@
+//! The Kubernetes API of weighbridge, group `weighbridge.dev`.
+//!
+//! Receives nothing and decides nothing: types, their schemas and the closed sets of words that conditions,
+//! metrics and messages share. One file per kind.
+
+pub mod v1alpha1;
