@@ -1,3 +1,6 @@
 //! weighbridge: the gate that AI model weights pass on their way into a Kubernetes cluster.
 
 pub mod api;
+pub mod decision;
+pub mod policy;
+pub mod workload;

@@ -1,5 +1,14 @@
 //! Version `v1alpha1`.
 
+mod backing_store;
+mod cluster_model_policy;
 mod codes;
+mod model_verification;
+mod schema;
+mod workload_verification;
 
-pub use codes::{Code, Detail, RefusedCode, RequestCode, UnknownCode, UseCode, VerdictKind};
+pub use backing_store::*;
+pub use cluster_model_policy::*;
+pub use codes::*;
+pub use model_verification::*;
+pub use workload_verification::*;

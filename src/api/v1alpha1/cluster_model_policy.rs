@@ -1,0 +1,332 @@
+//! `ClusterModelPolicy`: which volumes of which namespaces hold models, who may have signed them, and what happens
+//! otherwise.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, LabelSelector};
+use kube::core::Duration;
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::schema;
+
+/// Says which volumes of which namespaces hold models, who may have signed them, and what happens otherwise.
+///
+/// All policies that match a model use MUST be satisfied; inside a policy, authorities are alternatives unless
+/// `required` asks for several.
+#[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[kube(
+    group = "weighbridge.dev",
+    version = "v1alpha1",
+    kind = "ClusterModelPolicy",
+    shortname = "cmp",
+    category = "weighbridge",
+    status = "ClusterModelPolicyStatus",
+    derive = "PartialEq",
+    annotation("helm.sh/resource-policy", "keep"),
+    printcolumn(name = "Actions", type_ = "string", json_path = ".spec.validationActions"),
+    printcolumn(name = "Unknown", type_ = "string", json_path = ".spec.unknown"),
+    printcolumn(name = "Accepted", type_ = "string", json_path = ".status.conditions[?(@.type=='Accepted')].status"),
+    printcolumn(
+        name = "Programmed",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type=='Programmed')].status"
+    ),
+    printcolumn(name = "Enforcing", type_ = "string", json_path = ".status.conditions[?(@.type=='Enforcing')].status"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[x_kube(
+    validation = Rule::new("!('Deny' in self.validationActions && 'Warn' in self.validationActions)")
+        .message("Deny and Warn exclude each other: a denial already tells the user; keep one of them"),
+    validation = Rule::new("!has(self.unknown) || self.unknown == 'Audit' || 'Deny' in self.validationActions || ('Warn' in self.validationActions && self.unknown == 'Warn')")
+        .message("unknown may not be stronger than validationActions: use Deny there, or weaken unknown"),
+    validation = Rule::new("self.required <= size(self.authorities)")
+        .message("required asks for more authorities than are listed: list more, or lower it")
+)]
+pub struct ClusterModelPolicySpec {
+    /// Which namespaces and which volumes in them this policy is about.
+    #[serde(rename = "match")]
+    pub matches: Match,
+    /// What happens when a model or its use does not comply. `Deny` refuses the request, `Warn` sends a warning to the
+    /// client, `Audit` writes an audit annotation. Deny and Warn exclude each other.
+    #[schemars(length(min = 1, max = 2), extend("x-kubernetes-list-type" = "set"))]
+    pub validation_actions: Vec<ValidationAction>,
+    /// What a verdict of Unknown leads to. Absent means the action itself. Weaker than `Deny` under a `Deny` policy is
+    /// possible, and sets the condition `Enforcing=False(UnknownAdmits)`: a tenant can bring about Unknown at will.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unknown: Option<UnknownAction>,
+    /// Whom this policy trusts to sign models. Alternatives, unless `required` asks for several.
+    #[schemars(length(min = 1, max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    pub authorities: Vec<Authority>,
+    /// How many distinct authorities MUST have signed, each with a signer of its own. Default 1.
+    #[serde(default = "one")]
+    #[schemars(range(min = 1, max = 16))]
+    pub required: u32,
+    /// Rules about the content of the model and the way in which it is mounted.
+    #[serde(default)]
+    pub content: Content,
+}
+
+fn one() -> u32 {
+    1
+}
+
+/// Which namespaces, and which volumes in them.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Match {
+    /// Selects namespaces by their labels; empty selects every namespace. `kube-system`, `kube-public`,
+    /// `kube-node-lease` and the namespace of weighbridge itself are never matched.
+    pub namespace_selector: LabelSelector,
+    /// Which volumes hold models; items are alternatives. Absent: every volume that brings data in from outside the
+    /// Pod. Selecting by claim label or mount path can be undone by whoever makes the claim or the Pod: the policy then
+    /// carries the condition `SelectionByTenant=True`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 32))]
+    pub models: Option<Vec<ModelSelector>>,
+    /// Volumes that are left out, such as caches and logs; items are alternatives.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    pub exclude: Vec<Exclusion>,
+}
+
+/// Selects volumes that hold models. Exactly one key.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[x_kube(validation = Rule::new("(has(self.claims) ? 1 : 0) + (has(self.mountPaths) ? 1 : 0) == 1")
+    .message("an item of match.models has exactly one key, claims or mountPaths: write two items for alternatives"))]
+pub struct ModelSelector {
+    /// PersistentVolumeClaims by their labels.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claims: Option<ClaimSelector>,
+    /// Globs over the path at which a container mounts the volume. `*` does not match `/`, `**` does;
+    /// `/models/**` also matches `/models`, and a mount above the glob's literal prefix.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 32), inner(length(min = 1, max = 1024), regex(pattern = "^/")))]
+    pub mount_paths: Option<Vec<String>>,
+}
+
+/// PersistentVolumeClaims by their labels.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ClaimSelector {
+    /// Selects claims by their labels; empty selects every claim.
+    pub selector: LabelSelector,
+}
+
+/// Leaves volumes out. Exactly one key.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[x_kube(validation = Rule::new("(has(self.storageClasses) ? 1 : 0) + (has(self.csiDrivers) ? 1 : 0) + (has(self.claims) ? 1 : 0) + (has(self.mountPaths) ? 1 : 0) == 1")
+    .message("an item of match.exclude has exactly one key, storageClasses, csiDrivers, claims or mountPaths: write two items for alternatives"))]
+pub struct Exclusion {
+    /// Names of StorageClasses of claims.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 32), inner(length(min = 1, max = 253)))]
+    pub storage_classes: Option<Vec<String>>,
+    /// Names of CSI drivers, of inline volumes and of the volumes behind claims.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 32), inner(length(min = 1, max = 253)))]
+    pub csi_drivers: Option<Vec<String>>,
+    /// PersistentVolumeClaims by their labels.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claims: Option<ClaimSelector>,
+    /// Globs over mount paths. Holds only where every mount of the claim in the Pod lies under it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 32), inner(length(min = 1, max = 1024), regex(pattern = "^/")))]
+    pub mount_paths: Option<Vec<String>>,
+}
+
+/// What happens when a model or its use does not comply, as in `ValidatingAdmissionPolicyBinding`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum ValidationAction {
+    /// Write an audit annotation.
+    Audit,
+    /// Send a warning to the client.
+    Warn,
+    /// Refuse the request.
+    Deny,
+}
+
+/// What a verdict of Unknown leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum UnknownAction {
+    /// Write an audit annotation.
+    Audit,
+    /// Send a warning to the client.
+    Warn,
+    /// Refuse the request.
+    Deny,
+}
+
+/// A signer that the policy trusts. Exactly one kind beside the name.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[x_kube(validation = Rule::new("has(self.key)").message("an authority has exactly one kind beside its name: key"))]
+pub struct Authority {
+    /// Name of the authority in messages and status; unique in the policy.
+    #[schemars(length(min = 1, max = 63), regex(pattern = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
+    pub name: String,
+    /// A public key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<KeyAuthority>,
+}
+
+/// A public key: ECDSA on P-256, P-384 or P-521, PEM (`BEGIN PUBLIC KEY`). Exactly one source.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[x_kube(validation = Rule::new("(has(self.data) ? 1 : 0) + (has(self.configMapRef) ? 1 : 0) + (has(self.secretRef) ? 1 : 0) == 1")
+    .message("a key has exactly one source: data, configMapRef or secretRef"))]
+pub struct KeyAuthority {
+    /// The key itself, as PEM text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 4096))]
+    pub data: Option<String>,
+    /// A ConfigMap in the namespace of weighbridge that carries the label `weighbridge.dev/trust: "true"`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config_map_ref: Option<KeyReference>,
+    /// A Secret in the namespace of weighbridge that carries the label `weighbridge.dev/trust: "true"`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret_ref: Option<KeyReference>,
+}
+
+/// A key of a ConfigMap or Secret in the namespace of weighbridge.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct KeyReference {
+    /// Name of the object.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+    /// Key in its data. Default `key.pem`.
+    #[serde(default = "default_key")]
+    #[schemars(length(min = 1, max = 253))]
+    pub key: String,
+}
+
+fn default_key() -> String {
+    "key.pem".to_owned()
+}
+
+/// Rules about the content of the model and the way in which it is mounted.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[x_kube(
+    validation = Rule::new("!has(self.reverifyAfter) || duration(self.reverifyAfter) >= duration('1m')")
+        .message("reverifyAfter is at least 1m: every run reads the whole model"),
+    validation = Rule::new("!has(self.reverifyAfter) || !has(self.maxAge) || duration(self.maxAge) > duration(self.reverifyAfter)")
+        .message("maxAge must be longer than reverifyAfter, else every record goes stale before its next run")
+)]
+pub struct Content {
+    /// Whether the model must be mounted read-only. Default true; accounts in `writers` are exempt.
+    #[serde(default = "yes")]
+    pub read_only: bool,
+    /// Who may mount a model so that it can be written. Judged as writers alone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    pub writers: Vec<Writer>,
+    /// How long after its last read a model is read again. Absent: only when something could have written to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<schema::GoDuration>")]
+    pub reverify_after: Option<Duration>,
+    /// How old a record may be before it is `Stale`. Default seven times `reverifyAfter`; without that, no limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<schema::GoDuration>")]
+    pub max_age: Option<Duration>,
+    /// Storage that can be written from outside the cluster, or that answers differently to different clients, and that
+    /// this policy trusts all the same. Without an entry such a volume is `NotVerifiable`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    pub trusted_storage: Vec<TrustedStorage>,
+    /// The ids with which a verifier reads, where the ids of the workload cannot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub read_as: Option<ReadAs>,
+}
+
+impl Default for Content {
+    fn default() -> Self {
+        Content {
+            read_only: true,
+            writers: Vec::new(),
+            reverify_after: None,
+            max_age: None,
+            trusted_storage: Vec::new(),
+            read_as: None,
+        }
+    }
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// An account that may write models.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Writer {
+    /// Name of the service account, in the namespace of the Pod.
+    #[schemars(length(min = 1, max = 253))]
+    pub service_account: String,
+}
+
+/// Storage that the policy trusts. Exactly one key.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[x_kube(validation = Rule::new("(has(self.csiDriver) ? 1 : 0) + (has(self.storageClass) ? 1 : 0) + (has(self.nfs) ? 1 : 0) == 1")
+    .message("an item of trustedStorage has exactly one key, csiDriver, storageClass or nfs: write two items for alternatives"))]
+pub struct TrustedStorage {
+    /// Name of the CSI driver of the PersistentVolume.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub csi_driver: Option<String>,
+    /// Name of a StorageClass whose provisioner is the PersistentVolume's driver as well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub storage_class: Option<String>,
+    /// An NFS export and what lies below it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nfs: Option<NfsExport>,
+}
+
+/// An NFS export and what lies below it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct NfsExport {
+    /// The server, spelt as in the PersistentVolume.
+    #[schemars(length(min = 1, max = 253))]
+    pub server: String,
+    /// Exported path at or above the volume's, by components.
+    #[schemars(length(min = 1, max = 1024), regex(pattern = "^/"))]
+    pub path_prefix: String,
+}
+
+/// The ids with which a verifier reads. Never root.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ReadAs {
+    /// The user id.
+    #[schemars(range(min = 1, max = 2_147_483_647))]
+    pub run_as_user: i64,
+    /// The group id. Default: the user id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 2_147_483_647))]
+    pub run_as_group: Option<i64>,
+    /// Further group ids.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32), inner(range(min = 1, max = 2_147_483_647)))]
+    pub supplemental_groups: Vec<i64>,
+}
+
+/// What became of the policy.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ClusterModelPolicyStatus {
+    /// The generation that the conditions speak of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// `Accepted`: understood, with all that it refers to. `Programmed`: every ready replica of the webhook has it.
+    /// `Enforcing`: nothing that does not comply, or is unknown, gets in. `Hardened`: the namespaces that it enforces
+    /// do not let Pods take over nodes. `SelectionByTenant`: what it selects by can be changed by tenants.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
+    pub conditions: Vec<Condition>,
+}

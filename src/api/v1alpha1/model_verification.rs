@@ -1,0 +1,320 @@
+//! `ModelVerification`, the record: what was found when a source was last read, and who signed it.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use super::codes::{Code, Detail, RefusedCode, UnknownCode, VerdictKind};
+
+/// The record of one source: what was found when it was last read, and who signed it.
+///
+/// Says whether the content is what a manifest says, and by which signers. Who is *allowed* is not in it: that is
+/// decided from the policies, each time. Users may make one ahead of a rollout (`weighbridge record CLAIM PATH`); the
+/// operator makes those that workloads need. Only the operator writes its status.
+#[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[kube(
+    group = "weighbridge.dev",
+    version = "v1alpha1",
+    kind = "ModelVerification",
+    namespaced,
+    shortname = "mv",
+    category = "weighbridge",
+    status = "ModelVerificationStatus",
+    derive = "PartialEq",
+    annotation("helm.sh/resource-policy", "keep"),
+    printcolumn(name = "Claim", type_ = "string", json_path = ".spec.source.claim.name"),
+    printcolumn(name = "Path", type_ = "string", json_path = ".spec.source.claim.path"),
+    printcolumn(name = "Verified", type_ = "string", json_path = ".status.conditions[?(@.type=='Verified')].status"),
+    printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type=='Verified')].reason"),
+    printcolumn(name = "Model", type_ = "string", json_path = ".status.models[0].modelDigest", priority = 1),
+    printcolumn(name = "Read", type_ = "date", json_path = ".status.verifiedAt"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[x_kube(validation = Rule::new("self == oldSelf")
+    .message("spec is immutable: its name binds it; make a record for the other source with `weighbridge record`"))]
+pub struct ModelVerificationSpec {
+    /// What is read.
+    pub source: RecordSource,
+    /// Where the bundle is: `volume:` and a path inside the model. `volume:` alone looks for `model.sig`, then for
+    /// exactly one `*.sig` or `*.sigstore.json`, in the folder and in the nearest one above it.
+    #[serde(default = "discovery")]
+    #[schemars(length(max = 1024), regex(pattern = "^volume:"))]
+    pub signature: String,
+}
+
+/// The signature location that looks for the bundle itself.
+pub const DISCOVERY: &str = "volume:";
+
+fn discovery() -> String {
+    DISCOVERY.to_owned()
+}
+
+/// What a record is about. Exactly one key.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[x_kube(validation = Rule::new("has(self.claim)").message("a source has exactly one key: claim"))]
+pub struct RecordSource {
+    /// A folder or file of a PersistentVolumeClaim.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claim: Option<ClaimSource>,
+}
+
+/// A folder or file of a PersistentVolumeClaim in the record's namespace.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[x_kube(validation = Rule::new("!has(self.path) || !self.path.split('/').exists(part, part == '..' || part == '.')")
+    .message("path is relative to the claim's root, without . and .. in it"))]
+pub struct ClaimSource {
+    /// Name of the claim.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+    /// Path in it, relative, with `/` and without `.` or `..`; empty means the root.
+    #[serde(default)]
+    #[schemars(length(max = 1024), regex(pattern = "^([^/]+(/[^/]+)*)?$"))]
+    pub path: String,
+}
+
+/// Longest part of the claim's name in a record's name, so that name, dash and hash fit a label value (63, RFC 1123).
+const NAME_CLAIM_CHARS: usize = 40;
+/// Hex digits of the hash in a record's name: 40 bits tell the few records of one claim apart.
+const NAME_HASH_CHARS: usize = 10;
+
+impl ModelVerificationSpec {
+    /// The one name that a record of this source may have; a record of another name is never used.
+    ///
+    /// `<claim, 40 characters at most>-<first 10 hex digits of SHA-256 over claim, path and signature location>`. The
+    /// three are separated by NUL, which none of them can hold.
+    pub fn record_name(&self) -> String {
+        let ClaimSource { name, path } = self.source.claim.clone().unwrap_or_default();
+        let hash = Sha256::digest(format!("{name}\0{path}\0{}", self.signature));
+        let head: String = name.chars().take(NAME_CLAIM_CHARS).collect();
+        let hex: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+        format!("{}-{}", head.trim_end_matches(['.', '-']), &hex[..NAME_HASH_CHARS])
+    }
+
+    /// The record of a claim's path whose bundle is looked for.
+    pub fn of_claim(name: impl Into<String>, path: impl Into<String>) -> Self {
+        let claim = ClaimSource { name: name.into(), path: path.into() };
+        ModelVerificationSpec { source: RecordSource { claim: Some(claim) }, signature: discovery() }
+    }
+}
+
+/// What was found when the source was last read.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ModelVerificationStatus {
+    /// The generation that this status speaks of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// `Accepted`: the record is one that can be used. `ContentVerified`: the files are what a manifest says.
+    /// `SignatureVerified`: a listed signer signed that manifest. `Verified`: both. `LastRunFailed`: the last run brought
+    /// no facts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
+    pub conditions: Vec<Condition>,
+    /// The source as it was read. Facts count for this very source alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<ReadSource>,
+    /// When the read that these facts come from *started*.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verified_at: Option<Time>,
+    /// When it is due to be read again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_run: Option<Time>,
+    /// Digest of the trust material that the read was given, `sha256:…`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trust_digest: Option<String>,
+    /// How long the last complete read took, in seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_duration_seconds: Option<i64>,
+    /// The run that is on, or the last one if it brought no facts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run: Option<Run>,
+    /// The value of the annotation `weighbridge.dev/reverify` that was served last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reverify: Option<String>,
+    /// What was found, by path in the source.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["path"]))]
+    pub models: Vec<ModelStatus>,
+}
+
+/// A source as it was read.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ReadSource {
+    /// Namespace of the claim.
+    pub namespace: String,
+    /// Uid of the claim.
+    pub claim_uid: String,
+    /// Name of the PersistentVolume.
+    pub volume_name: String,
+    /// Uid of the PersistentVolume.
+    pub volume_uid: String,
+    /// The path that was read.
+    pub path: String,
+    /// The backing store, as its object in the namespace of weighbridge is named.
+    pub store: String,
+    /// The store's write epoch when the read began.
+    pub write_epoch: i64,
+}
+
+/// A run of a verifier Pod.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Run {
+    /// The verifier Pod.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod: Option<String>,
+    /// Its uid.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod_uid: Option<String>,
+    /// What binds the result to this run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nonce: Option<String>,
+    /// When it was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_at: Option<Time>,
+    /// The source as it was when the run was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<ReadSource>,
+    /// Digest of the trust material that it was given, `sha256:…`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trust_digest: Option<String>,
+    /// Why it brought no facts, once it has ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<UnknownCode>,
+    /// The cluster's or the verifier's own words about that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// How many runs in a row brought no facts.
+    #[serde(default)]
+    pub failures: i32,
+    /// Not before this time is it tried again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_at: Option<Time>,
+}
+
+/// What was found at one path.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ModelStatus {
+    /// Root of the model in the source: the folder or file that the manifest speaks of; empty means the claim's root.
+    pub path: String,
+    /// The verdict on content and signature, before any policy.
+    pub verdict: VerdictKind,
+    /// Why it is not Verified.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<FindingCode>,
+    /// A closer look at the reason.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<Detail>,
+    /// What is wrong, in a sentence that names the first files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// The OMS root digest, `sha256:…`. It binds no names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model_digest: Option<String>,
+    /// Digest of the whole manifest, names and digests, `sha256:…`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub manifest_digest: Option<String>,
+    /// How many files were read.
+    #[serde(default)]
+    pub files: i64,
+    /// How many bytes were read.
+    #[serde(default)]
+    pub bytes: i64,
+    /// The bundle that was used, as a path in the source.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bundle: Option<String>,
+    /// Whether the files are what the manifest says.
+    #[serde(default)]
+    pub content_verified: bool,
+    /// Whether the manifest's signature verified under the trust material that the read was given.
+    #[serde(default)]
+    pub signature_verified: bool,
+    /// Who signed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub signers: Vec<SignerStatus>,
+}
+
+/// A code that a read can end with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum FindingCode {
+    /// The model is refused.
+    Refused(RefusedCode),
+    /// Nothing is known.
+    Unknown(UnknownCode),
+}
+
+impl From<FindingCode> for Code {
+    fn from(code: FindingCode) -> Self {
+        match code {
+            FindingCode::Refused(code) => code.into(),
+            FindingCode::Unknown(code) => code.into(),
+        }
+    }
+}
+
+impl JsonSchema for FindingCode {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "FindingCode".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        let words: Vec<&str> = (RefusedCode::ALL.iter().map(|code| code.as_str()))
+            .chain(UnknownCode::ALL.iter().map(|code| code.as_str()))
+            .collect();
+        schemars::json_schema!({ "type": "string", "enum": words })
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+}
+
+/// A signer, and what proved it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SignerStatus {
+    /// The kind of signer.
+    pub kind: SignerKind,
+    /// SHA-256 of the signer's SubjectPublicKeyInfo in DER, `sha256:…`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fingerprint: Option<String>,
+}
+
+/// The kinds of signer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum SignerKind {
+    /// A public key.
+    Key,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_binds_claim_path_and_signature() {
+        let names = [
+            ModelVerificationSpec::of_claim("models", "").record_name(),
+            ModelVerificationSpec::of_claim("models", "a").record_name(),
+            ModelVerificationSpec::of_claim("model", "s").record_name(),
+        ];
+        assert!(names.iter().all(|name| name.len() <= NAME_CLAIM_CHARS + 1 + NAME_HASH_CHARS));
+        assert_ne!(names[0], names[1]);
+        assert_ne!(names[0], names[2]);
+    }
+
+    #[test]
+    fn a_cut_name_does_not_end_in_punctuation() {
+        let claim = format!("{}.{}", "a".repeat(NAME_CLAIM_CHARS - 1), "b");
+        let name = ModelVerificationSpec::of_claim(claim, "").record_name();
+        assert!(name.starts_with(&format!("{}-", "a".repeat(NAME_CLAIM_CHARS - 1))), "{name}");
+    }
+}

@@ -1,0 +1,141 @@
+//! What is known of the cluster, as plain data: the index publishes it, [`super::decide`] reads it.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use crate::api::v1alpha1::{ModelVerificationSpec, ModelVerificationStatus};
+use crate::workload::BackingStore;
+
+/// Namespace and name of a claim.
+pub type ClaimKey = (String, String);
+
+/// An immutable view of the cluster.
+#[derive(Clone, Debug, Default)]
+pub struct Evidence {
+    /// Namespaces by name.
+    pub namespaces: Arc<HashMap<String, Arc<NamespaceFacts>>>,
+    /// Claims by namespace and name.
+    pub claims: Arc<HashMap<ClaimKey, Arc<ClaimFacts>>>,
+    /// PersistentVolumes by name.
+    pub volumes: Arc<HashMap<String, Arc<VolumeFacts>>>,
+    /// Records by namespace and claim.
+    pub records: Arc<HashMap<ClaimKey, Records>>,
+    /// Backing stores that something has written to, or may be writing to.
+    pub stores: Arc<BTreeMap<String, Arc<StoreFacts>>>,
+    /// When the slowest of the watches last showed a sign of life; `None` before the first.
+    pub observed_at: Option<Timestamp>,
+}
+
+/// The records of one claim.
+pub type Records = Vec<Arc<Record>>;
+
+/// A namespace.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NamespaceFacts {
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// A PersistentVolumeClaim.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ClaimFacts {
+    /// Its uid.
+    pub uid: String,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// The volume that it is bound to.
+    pub volume_name: Option<String>,
+    /// Whether its phase is `Bound`.
+    pub bound: bool,
+    /// Its StorageClass.
+    pub storage_class: Option<String>,
+    /// Whether it is being deleted.
+    pub deleting: bool,
+    /// Whether it is filled from a data source or by a populator.
+    pub has_data_source: bool,
+    /// Its access modes.
+    pub access_modes: Vec<String>,
+}
+
+/// A PersistentVolume.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VolumeFacts {
+    /// Its uid.
+    pub uid: String,
+    /// The uid of the claim that it is bound to.
+    pub claim_uid: Option<String>,
+    /// What lies behind it.
+    pub backing: Backing,
+    /// The provisioner that made it (`pv.kubernetes.io/provisioned-by`).
+    pub provisioner: Option<String>,
+    /// Its StorageClass.
+    pub storage_class: Option<String>,
+}
+
+/// What lies behind a PersistentVolume, and whether a read of it holds for every Pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Backing {
+    /// hostPath or `local`.
+    Node {
+        /// The path on the node.
+        path: String,
+        /// The one node that its required node affinity pins it to, if it pins exactly one.
+        node: Option<String>,
+    },
+    /// A CSI volume.
+    Csi {
+        /// Name of the driver.
+        driver: String,
+        /// The volume's handle.
+        handle: String,
+    },
+    /// NFS.
+    Nfs {
+        /// The server.
+        server: String,
+        /// The exported path.
+        path: String,
+    },
+    /// Anything else, by the name of its kind.
+    Other(String),
+}
+
+impl VolumeFacts {
+    /// The store that a claim bound to this volume writes to.
+    pub fn store(&self, claim_uid: &str) -> BackingStore {
+        match &self.backing {
+            Backing::Node { path, node: Some(node) } => BackingStore::Node { node: node.clone(), path: path.clone() },
+            Backing::Csi { driver, handle } => BackingStore::Csi { driver: driver.clone(), handle: handle.clone() },
+            Backing::Nfs { server, path } => BackingStore::Nfs { server: server.clone(), path: path.clone() },
+            Backing::Node { node: None, .. } | Backing::Other(_) => BackingStore::Claim { uid: claim_uid.to_owned() },
+        }
+    }
+}
+
+/// A record that may be used: its name is the one that its spec demands.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Record {
+    /// Its name.
+    pub name: String,
+    /// Its uid.
+    pub uid: String,
+    /// Its generation.
+    pub generation: i64,
+    /// What it is about.
+    pub spec: ModelVerificationSpec,
+    /// What was found. Only the operator can have written it.
+    pub status: ModelVerificationStatus,
+}
+
+/// What is known about writes to a backing store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoreFacts {
+    /// The store's identity, as [`BackingStore`] prints it.
+    pub identity: String,
+    /// Its write epoch.
+    pub epoch: i64,
+    /// Pods that may be writing, as `namespace/name`.
+    pub writers: Vec<String>,
+}
