@@ -2,5 +2,6 @@
 
 pub mod api;
 pub mod decision;
+pub mod index;
 pub mod policy;
 pub mod workload;

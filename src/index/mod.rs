@@ -1,0 +1,13 @@
+//! Watch events in, immutable snapshots out.
+//!
+//! Receives what the API server's watches say; promises that a [`Snapshot`] never changes, that none is published before
+//! every kind has been listed once, and that its age is known; never decides, and never asks the API server about a
+//! single object.
+//!
+//! ```text
+//! list + watch (one task a kind) ──▶ State ──(coalesced)──▶ Arc<Snapshot> ──▶ admission, operator
+//! ```
+
+mod snapshot;
+
+pub use snapshot::{Objects, Snapshot, Workload, WorkloadKey};
