@@ -8,6 +8,12 @@
 //! list + watch (one task a kind) ──▶ State ──(coalesced)──▶ Arc<Snapshot> ──▶ admission, operator
 //! ```
 
+mod facts;
+mod follow;
 mod snapshot;
+mod state;
+mod table;
+mod watch;
 
+pub use follow::{Index, Interest, Settings, Task};
 pub use snapshot::{Objects, Snapshot, Workload, WorkloadKey};

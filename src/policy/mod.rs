@@ -33,8 +33,12 @@ pub struct TrustSources {
 impl CompiledPolicies {
     /// Compiles all policies. Never fails: what cannot be understood becomes a policy that says so
     /// ([`crate::api::v1alpha1::UnknownCode::PolicyInvalid`]) for all that it matches.
-    pub fn compile<'a>(policies: impl IntoIterator<Item = &'a ClusterModelPolicy>, trust: &TrustSources) -> Self {
-        let _ = trust;
+    pub fn compile<'a>(
+        policies: impl IntoIterator<Item = &'a ClusterModelPolicy>,
+        trust: &TrustSources,
+        own_namespace: &str,
+    ) -> Self {
+        let _ = (trust, own_namespace);
         let policies = policies.into_iter().map(|_| CompiledPolicy { name: String::new() }).collect();
         CompiledPolicies { policies: Arc::new(policies) }
     }

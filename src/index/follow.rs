@@ -1,0 +1,280 @@
+//! Which kinds are followed, and the task that publishes.
+
+use std::fmt::Debug;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, ReplicaSet, StatefulSet};
+use k8s_openapi::api::batch::v1::{CronJob, Job};
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::{
+    ConfigMap, Namespace, PersistentVolume, PersistentVolumeClaim, Pod, PodTemplateSpec, Secret,
+};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::core::DynamicObject;
+use kube::discovery::ApiResource;
+use kube::{Api, Client, Resource, ResourceExt};
+use serde::de::DeserializeOwned;
+use tokio::sync::{Notify, watch as channel};
+
+use super::facts;
+use super::snapshot::{Snapshot, Workload, WorkloadKey};
+use super::state::State;
+use super::watch::{Event, Scope, follow};
+use crate::api::v1alpha1::{BackingStore, ClusterModelPolicy, ModelVerification, WorkloadVerification};
+use crate::decision::NamespaceFacts;
+
+/// Label of the ConfigMaps and Secrets in our namespace that policies may refer to.
+pub const TRUST_LABEL: &str = "weighbridge.dev/trust=true";
+/// How long changes are gathered before they are published: far below the 500 ms that a request waits for one, far above
+/// what one publication costs.
+const COALESCE: Duration = Duration::from_millis(10);
+/// How often a sign of life alone is published: often enough for the limit of two minutes on the age of evidence.
+const HEARTBEAT: Duration = Duration::from_secs(5);
+
+/// Which kinds a process needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Interest {
+    /// What a decision rests on.
+    Admission,
+    /// That, and what the operator looks after.
+    Operation,
+}
+
+/// What an index is told.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The namespace of weighbridge itself.
+    pub namespace: String,
+    /// Which kinds are followed.
+    pub interest: Interest,
+    /// Secrets in that namespace that policies may refer to; each is watched by its name, so that no right to list
+    /// Secrets is needed.
+    pub trust_secrets: Vec<String>,
+    /// Reads the clock.
+    pub clock: fn() -> Timestamp,
+}
+
+/// A task that the index needs, with a name for the log. It never ends by itself.
+pub type Task = (&'static str, Pin<Box<dyn Future<Output = ()> + Send>>);
+
+/// The index: what is known, and who wants to hear of it. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Index {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    settings: Settings,
+    state: Mutex<State>,
+    touched: Notify,
+    snapshots: channel::Sender<Arc<Snapshot>>,
+}
+
+impl Index {
+    /// An index that knows nothing yet.
+    pub fn new(settings: Settings) -> Self {
+        let mut state = State::default();
+        for name in &settings.trust_secrets {
+            state.trust_secrets.entry(name.clone()).or_default();
+        }
+        if settings.interest == Interest::Admission {
+            state.pods.never_followed();
+            state.workload_verifications.never_followed();
+            state.leases.never_followed();
+        }
+        let (snapshots, _) = channel::channel(Arc::default());
+        Index { shared: Arc::new(Shared { settings, state: Mutex::new(state), touched: Notify::new(), snapshots }) }
+    }
+
+    /// The snapshots. Until every kind was listed, the one with version 0 that knows nothing.
+    pub fn subscribe(&self) -> channel::Receiver<Arc<Snapshot>> {
+        self.shared.snapshots.subscribe()
+    }
+
+    /// The tasks that keep it up to date; to be run for as long as the process lives.
+    pub fn tasks(&self, client: &Client) -> Vec<Task> {
+        let own = self.shared.settings.namespace.as_str();
+        let trust = Scope { labels: Some(TRUST_LABEL.to_owned()), fields: None };
+        let mut tasks: Vec<Task> = vec![
+            ("publish", Box::pin(self.clone().publish())),
+            self.namespaces(client),
+            self.claims(client),
+            self.volumes(client),
+            self.task("policies", ours::<ClusterModelPolicy>(client, None), Scope::default(), |state, event, now| {
+                state.policies.take(event, now, ResourceExt::name_any, facts::policy);
+            }),
+            self.task("records", ours::<ModelVerification>(client, None), Scope::default(), |state, event, now| {
+                state.records.take(event, now, key, facts::parse);
+            }),
+            self.task("stores", ours::<BackingStore>(client, Some(own)), Scope::default(), |state, event, now| {
+                state.stores.take(event, now, ResourceExt::name_any, facts::parse);
+            }),
+            self.task("config maps", Api::<ConfigMap>::namespaced(client.clone(), own), trust, |state, event, now| {
+                state.trust_config_maps.take(event, now, ResourceExt::name_any, slim);
+            }),
+        ];
+        for name in &self.shared.settings.trust_secrets {
+            tasks.push(self.trust_secret(client, name.clone()));
+        }
+        if self.shared.settings.interest == Interest::Operation {
+            tasks.extend(self.operation(client));
+        }
+        tasks
+    }
+
+    /// What only the operator follows.
+    fn operation(&self, client: &Client) -> Vec<Task> {
+        let own = self.shared.settings.namespace.as_str();
+        let statuses = ours::<WorkloadVerification>(client, None);
+        let leases = Api::<Lease>::namespaced(client.clone(), own);
+        vec![
+            self.task("pods", Api::<Pod>::all(client.clone()), Scope::default(), |state, event, now| {
+                state.pods.take(event, now, key, slim);
+            }),
+            self.task("workload statuses", statuses, Scope::default(), |state, event, now| {
+                state.workload_verifications.take(event, now, key, facts::parse);
+            }),
+            self.task("leases", leases, Scope::default(), |state, event, now| {
+                state.leases.take(event, now, ResourceExt::name_any, slim);
+            }),
+            self.workloads("apps/v1", "Deployment", client, |it: Deployment| (it.metadata, Some(it.spec.template))),
+            self.workloads("apps/v1", "StatefulSet", client, |it: StatefulSet| (it.metadata, Some(it.spec.template))),
+            self.workloads("apps/v1", "DaemonSet", client, |it: DaemonSet| (it.metadata, Some(it.spec.template))),
+            self.workloads("apps/v1", "ReplicaSet", client, |it: ReplicaSet| (it.metadata, it.spec.template)),
+            self.workloads("batch/v1", "Job", client, |it: Job| (it.metadata, it.spec.map(|spec| spec.template))),
+            self.workloads("batch/v1", "CronJob", client, |it: CronJob| {
+                (it.metadata, it.spec.job_template.spec.map(|job| job.template))
+            }),
+        ]
+    }
+
+    fn namespaces(&self, client: &Client) -> Task {
+        let api = Api::<Namespace>::all(client.clone());
+        self.task("namespaces", api, Scope::default(), |state, event, now| {
+            let facts = |it: Namespace| Some(NamespaceFacts { labels: it.metadata.labels.unwrap_or_default() });
+            state.namespaces.take(event, now, ResourceExt::name_any, facts);
+        })
+    }
+
+    fn claims(&self, client: &Client) -> Task {
+        let api = Api::<PersistentVolumeClaim>::all(client.clone());
+        self.task("claims", api, Scope::default(), |state, event, now| {
+            state.claims.take(event, now, key, |it| Some(facts::claim(it)));
+        })
+    }
+
+    fn volumes(&self, client: &Client) -> Task {
+        let api = Api::<PersistentVolume>::all(client.clone());
+        self.task("volumes", api, Scope::default(), |state, event, now| {
+            state.volumes.take(event, now, ResourceExt::name_any, |it| Some(facts::volume(it)));
+        })
+    }
+
+    fn trust_secret(&self, client: &Client, name: String) -> Task {
+        let api = Api::<Secret>::namespaced(client.clone(), &self.shared.settings.namespace);
+        let scope = Scope { labels: None, fields: Some(format!("metadata.name={name}")) };
+        self.task("trust secret", api, scope, move |state, event, now| {
+            state.trust_secrets.entry(name.clone()).or_default().take(event, now, ResourceExt::name_any, labelled);
+        })
+    }
+
+    /// Follows the workloads of one kind; `parts` takes metadata and template out of one.
+    fn workloads<K>(
+        &self,
+        api_version: &'static str,
+        kind: &'static str,
+        client: &Client,
+        parts: fn(K) -> (ObjectMeta, Option<PodTemplateSpec>),
+    ) -> Task
+    where
+        K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
+    {
+        self.state().workloads.entry(kind).or_default();
+        self.task(kind, Api::<K>::all(client.clone()), Scope::default(), move |state, event, now| {
+            let name =
+                |it: &K| WorkloadKey { namespace: it.namespace().unwrap_or_default(), kind, name: it.name_any() };
+            let facts = |it: K| {
+                let (mut metadata, template) = parts(it);
+                metadata.managed_fields = None;
+                Some(Workload { api_version, metadata, template: template? })
+            };
+            state.workloads.entry(kind).or_default().take(event, now, name, facts);
+        })
+    }
+
+    /// The task that follows one kind.
+    fn task<K>(
+        &self,
+        name: &'static str,
+        api: Api<K>,
+        scope: Scope,
+        take: impl Fn(&mut State, Event<K>, Timestamp) + Send + 'static,
+    ) -> Task
+    where
+        K: Resource + Clone + Debug + DeserializeOwned + Send + 'static,
+    {
+        let index = self.clone();
+        let sink = move |event: Event<K>| {
+            let now = (index.shared.settings.clock)();
+            let mut state = index.state();
+            state.changed |= !matches!(event, Event::Alive);
+            take(&mut state, event, now);
+            drop(state);
+            index.shared.touched.notify_one();
+        };
+        (name, Box::pin(follow(api, scope, sink)))
+    }
+
+    /// Publishes whenever something has changed.
+    async fn publish(self) {
+        let mut last_alive = None;
+        loop {
+            self.shared.touched.notified().await;
+            tokio::time::sleep(COALESCE).await;
+            let now = tokio::time::Instant::now();
+            let mut state = self.state();
+            let quiet = last_alive.is_some_and(|last| now.duration_since(last) < HEARTBEAT);
+            if !state.changed && quiet {
+                continue;
+            }
+            if let Some(snapshot) = state.publish(&self.shared.settings.namespace) {
+                state.changed = false;
+                last_alive = Some(now);
+                self.shared.snapshots.send_replace(Arc::new(snapshot));
+            }
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One of our own kinds, unparsed: an object that does not parse must not hide the others.
+fn ours<K: Resource<DynamicType = ()>>(client: &Client, namespace: Option<&str>) -> Api<DynamicObject> {
+    let resource = ApiResource::erase::<K>(&());
+    match namespace {
+        Some(namespace) => Api::namespaced_with(client.clone(), namespace, &resource),
+        None => Api::all_with(client.clone(), &resource),
+    }
+}
+
+fn key<K: ResourceExt>(object: &K) -> (String, String) {
+    (object.namespace().unwrap_or_default(), object.name_any())
+}
+
+/// The object without the field that nobody here reads and that is often its largest.
+fn slim<K: ResourceExt>(mut object: K) -> Option<K> {
+    object.managed_fields_mut().clear();
+    Some(object)
+}
+
+/// A Secret that its owner has marked as trust material.
+fn labelled(secret: Secret) -> Option<Secret> {
+    let (label, value) = TRUST_LABEL.split_once('=').unwrap_or_default();
+    (secret.labels().get(label).map(String::as_str) == Some(value)).then_some(secret)
+}

@@ -1,0 +1,116 @@
+//! The objects of one kind, by key.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::watch::Event;
+
+/// The objects of one kind, as facts, by key. Copied on the first write after a snapshot has taken it.
+#[derive(Debug)]
+pub(super) struct Table<K, V> {
+    rows: Arc<HashMap<K, Arc<V>>>,
+    seen: Option<Timestamp>,
+    changed: bool,
+}
+
+impl<K, V> Default for Table<K, V> {
+    fn default() -> Self {
+        Table { rows: Arc::default(), seen: None, changed: false }
+    }
+}
+
+impl<K: Eq + Hash + Clone, V> Table<K, V> {
+    /// Takes in what happened. An object without facts (one that does not parse) is as good as none.
+    pub(super) fn take<T>(
+        &mut self,
+        event: Event<T>,
+        now: Timestamp,
+        key: impl Fn(&T) -> K,
+        facts: impl Fn(T) -> Option<V>,
+    ) {
+        self.seen = Some(now);
+        let row = |object: T| (key(&object), facts(object).map(Arc::new));
+        match event {
+            Event::Alive => return,
+            Event::Reset(objects) => {
+                let rows = objects.into_iter().map(row).filter_map(|(key, facts)| Some((key, facts?)));
+                self.rows = Arc::new(rows.collect());
+            }
+            Event::Apply(object) => match row(object) {
+                (key, Some(facts)) => drop(Arc::make_mut(&mut self.rows).insert(key, facts)),
+                (key, None) => drop(Arc::make_mut(&mut self.rows).remove(&key)),
+            },
+            Event::Delete(object) => drop(Arc::make_mut(&mut self.rows).remove(&key(&object))),
+        }
+        self.changed = true;
+    }
+
+    /// The rows as they are now.
+    pub(super) fn rows(&self) -> Arc<HashMap<K, Arc<V>>> {
+        Arc::clone(&self.rows)
+    }
+
+    /// Whether something changed since the last call.
+    pub(super) fn take_changed(&mut self) -> bool {
+        std::mem::take(&mut self.changed)
+    }
+
+    /// When the watch last showed a sign of life; `None` before the first list.
+    pub(super) fn seen(&self) -> Option<Timestamp> {
+        self.seen
+    }
+
+    /// Marks a kind that is not followed as known to be empty.
+    pub(super) fn never_followed(&mut self) {
+        self.seen = Some(Timestamp::MAX);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    #[test]
+    fn a_snapshot_does_not_change_under_its_reader() {
+        let mut table = Table::default();
+        table.take(Event::Reset(vec![1]), at(1), |n: &i32| *n, Some);
+        let before = table.rows();
+        table.take(Event::Delete(1), at(2), |n: &i32| *n, Some);
+        assert_eq!((before.len(), table.rows().len()), (1, 0));
+    }
+
+    #[test]
+    fn a_bookmark_is_life_and_no_change() {
+        let mut table: Table<i32, i32> = Table::default();
+        table.take(Event::Reset(vec![]), at(1), |n: &i32| *n, Some);
+        assert!(table.take_changed());
+        table.take(Event::Alive, at(9), |n: &i32| *n, Some);
+        assert!(!table.take_changed());
+        assert_eq!(table.seen(), Some(at(9)));
+    }
+
+    #[test]
+    fn an_object_that_no_longer_parses_is_gone() {
+        let mut table = Table::default();
+        table.take(Event::Reset(vec![1]), at(1), |n: &i32| *n, Some);
+        table.take(Event::Apply(1), at(2), |n: &i32| *n, |_| None);
+        assert!(table.rows().is_empty());
+    }
+
+    #[test]
+    fn a_list_forgets_what_is_not_in_it() {
+        let mut table = Table::default();
+        table.take(Event::Reset(vec![1, 2]), at(1), |n: &i32| *n, Some);
+        table.take(Event::Reset(vec![2, 3]), at(2), |n: &i32| *n, Some);
+        let mut keys: Vec<i32> = table.rows().keys().copied().collect();
+        keys.sort_unstable();
+        assert_eq!(keys, [2, 3]);
+    }
+}

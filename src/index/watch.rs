@@ -1,0 +1,163 @@
+//! One kind, followed: listed once, then watched for as long as the process lives.
+//!
+//! Receives an [`Api`] and a sink; promises that the sink sees a [`Event::Reset`] before anything else, every change
+//! after that, and an [`Event::Alive`] for each bookmark; never gives up, and never reports life that it did not see.
+//!
+//! kube-runtime's `watcher` does the same but keeps bookmarks to itself, and a bookmark (about one a minute) is the only
+//! sign that tells a quiet cluster from a dead connection.
+
+use std::fmt::Debug;
+use std::time::Duration;
+
+use futures::{StreamExt, TryStreamExt};
+use kube::api::{ListParams, WatchEvent, WatchParams};
+use kube::{Api, Resource};
+use serde::de::DeserializeOwned;
+use tracing::{debug, warn};
+
+/// Objects in one page of a list: the chunk size that client-go and kubectl use.
+const PAGE: u32 = 500;
+/// A watch without a word for so long is taken for dead. The API server sends a bookmark about once a minute
+/// (`defaultBookmarkFrequency` in its cacher); two of them may be late.
+const SILENCE: Duration = Duration::from_secs(75);
+/// First and longest pause before trying again.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
+/// HTTP status of a resource version that the server no longer knows.
+const GONE: u16 = 410;
+/// Seconds after which the server ends a watch, so that a connection that fails in one direction alone is replaced.
+const WATCH_TIMEOUT_SECONDS: u32 = 290;
+
+/// What happened to the objects of a kind.
+#[derive(Debug)]
+pub(super) enum Event<K> {
+    /// These are all.
+    Reset(Vec<K>),
+    /// This one is new or changed.
+    Apply(K),
+    /// This one is gone.
+    Delete(K),
+    /// Nothing changed up to now.
+    Alive,
+}
+
+/// Which objects of a kind are followed.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Scope {
+    /// A label selector.
+    pub(super) labels: Option<String>,
+    /// A field selector.
+    pub(super) fields: Option<String>,
+}
+
+/// Follows a kind for ever, and tells `sink` what happens.
+pub(super) async fn follow<K>(api: Api<K>, scope: Scope, mut sink: impl FnMut(Event<K>))
+where
+    K: Resource + Clone + Debug + DeserializeOwned,
+{
+    let mut pause = BACKOFF.0;
+    let mut version: Option<String> = None;
+    loop {
+        let step = match &mut version {
+            None => list(&api, &scope).await.map(|(objects, listed)| {
+                sink(Event::Reset(objects));
+                Next::Watch(listed)
+            }),
+            Some(from) => watch(&api, &scope, from, &mut sink).await,
+        };
+        match step {
+            Ok(Next::Watch(from)) => {
+                version = Some(from);
+                pause = BACKOFF.0;
+                continue;
+            }
+            Ok(Next::Resume) => pause = BACKOFF.0,
+            Ok(Next::List) => version = None,
+            Err(error) => {
+                warn!(kind = std::any::type_name::<K>(), %error, "cannot list or watch; trying again");
+                pause = (pause * 2).min(BACKOFF.1);
+            }
+        }
+        tokio::time::sleep(pause).await;
+    }
+}
+
+/// How to go on after a list or a watch.
+enum Next {
+    /// Watch from this version on.
+    Watch(String),
+    /// Watch on from the version that was seen last.
+    Resume,
+    /// The server no longer knows that version: list again.
+    List,
+}
+
+async fn list<K>(api: &Api<K>, scope: &Scope) -> kube::Result<(Vec<K>, String)>
+where
+    K: Clone + Debug + DeserializeOwned,
+{
+    let mut params = ListParams {
+        label_selector: scope.labels.clone(),
+        field_selector: scope.fields.clone(),
+        limit: Some(PAGE),
+        ..ListParams::default()
+    };
+    let mut objects = Vec::new();
+    loop {
+        let page = api.list(&params).await?;
+        objects.extend(page.items);
+        match page.metadata.continue_.filter(|token| !token.is_empty()) {
+            Some(token) => params.continue_token = Some(token),
+            None => return Ok((objects, page.metadata.resource_version.unwrap_or_default())),
+        }
+    }
+}
+
+/// Watches until the stream ends, and moves `version` along with what it sees.
+async fn watch<K>(
+    api: &Api<K>,
+    scope: &Scope,
+    version: &mut String,
+    sink: &mut impl FnMut(Event<K>),
+) -> kube::Result<Next>
+where
+    K: Resource + Clone + Debug + DeserializeOwned,
+{
+    let params = WatchParams {
+        label_selector: scope.labels.clone(),
+        field_selector: scope.fields.clone(),
+        timeout: Some(WATCH_TIMEOUT_SECONDS),
+        bookmarks: true,
+        ..WatchParams::default()
+    };
+    let mut stream = match api.watch(&params, version).await {
+        Ok(stream) => stream.boxed(),
+        Err(kube::Error::Api(status)) if status.code == GONE => return Ok(Next::List),
+        Err(error) => return Err(error),
+    };
+    loop {
+        let Ok(next) = tokio::time::timeout(SILENCE, stream.try_next()).await else {
+            debug!(kind = std::any::type_name::<K>(), "a watch fell silent; starting another");
+            return Ok(Next::Resume);
+        };
+        let event = match next? {
+            None => return Ok(Next::Resume),
+            Some(WatchEvent::Added(object) | WatchEvent::Modified(object)) => Event::Apply(object),
+            Some(WatchEvent::Deleted(object)) => Event::Delete(object),
+            Some(WatchEvent::Bookmark(bookmark)) => {
+                *version = bookmark.metadata.resource_version;
+                sink(Event::Alive);
+                continue;
+            }
+            Some(WatchEvent::Error(status)) => {
+                debug!(code = status.code, message = %status.message, "a watch was ended; listing again");
+                return Ok(Next::List);
+            }
+        };
+        if let Event::Apply(object) | Event::Delete(object) = &event
+            && let Some(seen) = &object.meta().resource_version
+        {
+            version.clone_from(seen);
+        }
+        sink(event);
+    }
+}
