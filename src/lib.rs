@@ -3,5 +3,6 @@
 pub mod api;
 pub mod decision;
 pub mod index;
+pub mod operator;
 pub mod policy;
 pub mod workload;
