@@ -143,12 +143,13 @@ fn until_then(now: Timestamp, deadline: Timestamp) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::Mutex;
     use tokio::sync::mpsc;
+
+    type Answers = Vec<Result<Option<i64>, Broken>>;
 
     struct Probe {
         rounds: mpsc::UnboundedSender<u64>,
-        answers: Arc<Mutex<Vec<Result<Option<i64>, Broken>>>>,
+        answers: Answers,
         hang: bool,
     }
 
@@ -176,7 +177,7 @@ mod tests {
             if self.hang {
                 std::future::pending::<()>().await;
             }
-            let answer = self.answers.lock().unwrap().pop().unwrap_or(Ok(None))?;
+            let answer = self.answers.pop().unwrap_or(Ok(None))?;
             Ok(answer.map(|seconds| Timestamp::from_second(now.as_second() + seconds).unwrap()))
         }
     }
@@ -188,7 +189,7 @@ mod tests {
         metrics: Metrics,
     }
 
-    fn start(answers: Vec<Result<Option<i64>, Broken>>, hang: bool) -> World {
+    fn start(answers: Answers, hang: bool) -> World {
         let (snapshots, snapshot_rx) = watch::channel(Arc::new(Snapshot::default()));
         let (leadership, leadership_rx) = watch::channel(false);
         let (rounds_tx, rounds) = mpsc::unbounded_channel();
@@ -199,7 +200,7 @@ mod tests {
             clock: || Timestamp::UNIX_EPOCH,
             metrics: metrics.clone(),
         };
-        let controller = Probe { rounds: rounds_tx, answers: Arc::new(Mutex::new(answers)), hang };
+        let controller = Probe { rounds: rounds_tx, answers, hang };
         #[expect(clippy::disallowed_methods, reason = "a test has no supervisor")]
         tokio::spawn(run(controller, inputs));
         World { snapshots, leadership, rounds, metrics }
