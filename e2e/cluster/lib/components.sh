@@ -37,7 +37,9 @@ command_of() {
     registry) command=(registry --address "$registry" --blobs "$run/registry") ;;
     kube-controller-manager)
       kubeconfig=$run/controller-manager.kubeconfig
+      # At its usual 20 requests a second it takes five seconds to start, of which the node waits four.
       command=(k8s kube-controller-manager --leader-elect=false --use-service-account-credentials=true
+        --kube-api-qps=1000 --kube-api-burst=1000
         --kubeconfig="$kubeconfig" --authentication-kubeconfig="$kubeconfig" --authorization-kubeconfig="$kubeconfig"
         --service-account-private-key-file="$pki/sa.key" --root-ca-file="$pki/ca.crt") ;;
     kube-scheduler)
