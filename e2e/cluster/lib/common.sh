@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # What every script of this folder shares. To be sourced after `set -euo pipefail`.
 
-# shellcheck disable=SC2034  # Used by the scripts that source this.
+# shellcheck disable=SC2034  # These are used by the scripts that source this.
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
 cache=${WEIGHBRIDGE_E2E_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/weighbridge-e2e}
 runs=${WEIGHBRIDGE_E2E_RUN:-/tmp/weighbridge-e2e}
@@ -96,7 +96,8 @@ end_cluster() {
     inner=$(inner_process "$1") || inner=
     kill -KILL "$outer" 2>/dev/null || true
     # --kill-child ends the inner process with the outer one; its end is complete when all others inside are gone.
-    within 30 gone "$outer" && within 30 gone "${inner:-$outer}" || die "the processes of $1 do not end"
+    within 30 gone "$outer" || die "process $outer of cluster $1 does not end"
+    within 30 gone "${inner:-$outer}" || die "process $inner of cluster $1 does not end"
   fi
   remove_remains "$1"
 }

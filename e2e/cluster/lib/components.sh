@@ -1,4 +1,4 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2154  # The variables are those of common.sh and of the script that sources this.
 # The programs that make the cluster: how each is started, how it is known to work, and how it is ended. All of it
 # happens inside, where $run is the run folder and the programs are in PATH.
 
@@ -15,6 +15,7 @@ command_of() {
         --listen-client-urls http://127.0.0.1:2379 --advertise-client-urls http://127.0.0.1:2379
         --listen-peer-urls http://127.0.0.1:2380) ;;
     kube-apiserver)
+      # shellcheck disable=SC2054  # The commas are the API server's.
       # InternalIP: else `logs` and `exec` look up the node's name, which no DNS knows.
       # Audit events are written before the answer is sent, so a test that has the answer finds them.
       command=(k8s kube-apiserver --etcd-servers=http://127.0.0.1:2379 --advertise-address="$node_address"
@@ -100,6 +101,7 @@ end() {
   local pid
   pid=$(process_of "$1") || return 0
   # A stopped process would not see the signal.
-  kill "-$2" "$pid" && kill -CONT "$pid" || true
+  kill "-$2" "$pid" || return 0
+  kill -CONT "$pid" 2>/dev/null || true
   within 20 gone "$pid" || { kill -KILL "$pid" && within 10 gone "$pid"; }
 }

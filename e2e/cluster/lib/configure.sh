@@ -1,4 +1,4 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2154  # The variables are those of common.sh and of the script that sources this.
 # Writes what the components read, into the run folder $run. Nothing here starts anything.
 
 configure() {
