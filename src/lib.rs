@@ -1,6 +1,8 @@
 //! weighbridge: the gate that AI model weights pass on their way into a Kubernetes cluster.
 
 pub mod api;
+pub mod app;
+pub mod clock;
 pub mod decision;
 pub mod index;
 pub mod operator;
