@@ -7,4 +7,5 @@ pub mod decision;
 pub mod index;
 pub mod operator;
 pub mod policy;
+pub mod telemetry;
 pub mod workload;
