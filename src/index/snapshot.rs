@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, PodTemplateSpec, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -38,6 +39,10 @@ pub struct Objects {
     pub stores: Arc<BTreeMap<String, Arc<BackingStore>>>,
     /// Pods. Operator only.
     pub pods: Arc<HashMap<(String, String), Arc<Pod>>>,
+    /// Pods that were deleted within the last minutes, by uid, as they were last seen. Operator only.
+    pub gone_pods: Arc<HashMap<String, Arc<Pod>>>,
+    /// Since when no Pod can have come and gone unseen. Operator only.
+    pub pods_since: Option<Timestamp>,
     /// Workloads that carry a Pod template. Operator only.
     pub workloads: Arc<HashMap<WorkloadKey, Arc<Workload>>>,
     /// Statuses of workloads. Operator only.

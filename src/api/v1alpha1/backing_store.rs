@@ -4,6 +4,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 /// The storage behind one or more claims that hold models, and when it may have been written to.
 ///
@@ -44,6 +45,28 @@ pub struct BackingStoreStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["uid"]))]
     pub writers: Vec<WriterStatus>,
+    /// Uids of Pods that are still there, or went a moment ago, and whose writing was seen to have ended: they are
+    /// counted already.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "set"))]
+    pub ended: Vec<String>,
+    /// The value of the annotation `weighbridge.dev/clear-writers` that was served last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cleared: Option<String>,
+}
+
+/// Annotation of a backing store: anything new in it says that the writers that vanished no longer write.
+pub const CLEAR_WRITERS: &str = "weighbridge.dev/clear-writers";
+
+/// Hex digits of the hash in a store's name: 80 bits leave no room for two stores of one name, made on purpose or not.
+const NAME_HASH_CHARS: usize = 20;
+
+impl BackingStoreSpec {
+    /// The one name of the object of this store: `store-<first 20 hex digits of SHA-256 over the identity>`.
+    pub fn store_name(&self) -> String {
+        let hex: String = Sha256::digest(&self.identity).iter().map(|byte| format!("{byte:02x}")).collect();
+        format!("store-{}", &hex[..NAME_HASH_CHARS])
+    }
 }
 
 /// A Pod that may be writing.

@@ -136,6 +136,9 @@ pub struct ModelVerificationStatus {
     /// The value of the annotation `weighbridge.dev/reverify` that was served last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reverify: Option<String>,
+    /// Since when no workload and no policy needs this record, which the operator made. It goes after a day.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unused_since: Option<Time>,
     /// What was found, by path in the source.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["path"]))]
@@ -193,6 +196,13 @@ pub struct Run {
     /// How many runs in a row brought no facts.
     #[serde(default)]
     pub failures: i32,
+    /// Digest of those parts of the verifier Pod that must not change, as it was sent, `sha256:…`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod_digest: Option<String>,
+    /// The ids that the verifier reads with, and those before it that could not read.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    pub tried_ids: Vec<String>,
     /// Not before this time is it tried again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_at: Option<Time>,
