@@ -5,6 +5,7 @@ pub mod app;
 pub mod clock;
 pub mod decision;
 pub mod index;
+pub mod lease;
 pub mod operator;
 pub mod policy;
 pub mod telemetry;
