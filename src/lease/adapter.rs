@@ -8,7 +8,7 @@ use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use kube::api::PostParams;
 use kube::{Api, Client};
-use prometheus::{IntGauge, Registry};
+use prometheus::IntGauge;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{info, warn};
@@ -33,18 +33,11 @@ pub struct Settings {
     pub clock: fn() -> Timestamp,
 }
 
-/// Whether this process leads.
-#[derive(Clone, Debug)]
-pub struct Metrics {
-    leader: IntGauge,
-}
-
-impl Metrics {
-    /// Makes and registers them.
-    pub fn register(registry: &Registry) -> prometheus::Result<Metrics> {
-        let leader = IntGauge::new("weighbridge_leader", "1 while this process is the operator's leader, else 0")?;
-        registry.register(Box::new(leader.clone()))?;
-        Ok(Metrics { leader })
+crate::metrics! {
+    /// Whether this process leads.
+    pub struct Metrics {
+        /// 1 while this process is the operator's leader, else 0.
+        leader: IntGauge = "weighbridge_leader",
     }
 }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use prometheus::{IntCounterVec, Opts, Registry};
+use prometheus::IntCounterVec;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 use tracing::{debug, warn};
@@ -65,20 +65,11 @@ pub struct Inputs {
     pub metrics: Metrics,
 }
 
-/// Metrics of the controllers.
-#[derive(Clone, Debug)]
-pub struct Metrics {
-    /// Rounds that failed, by controller and code.
-    reconcile_errors: IntCounterVec,
-}
-
-impl Metrics {
-    /// Makes and registers them.
-    pub fn register(registry: &Registry) -> prometheus::Result<Metrics> {
-        let opts = Opts::new("weighbridge_reconcile_errors_total", "Rounds that failed, by controller and code");
-        let reconcile_errors = IntCounterVec::new(opts, &["controller", "code"])?;
-        registry.register(Box::new(reconcile_errors.clone()))?;
-        Ok(Metrics { reconcile_errors })
+crate::metrics! {
+    /// Metrics of the controllers.
+    pub struct Metrics {
+        /// Rounds of the operator's controllers that failed.
+        reconcile_errors: IntCounterVec = "weighbridge_reconcile_errors_total" ["controller", "code"],
     }
 }
 
@@ -193,7 +184,7 @@ mod tests {
         let (snapshots, snapshot_rx) = watch::channel(Arc::new(Snapshot::default()));
         let (leadership, leadership_rx) = watch::channel(false);
         let (rounds_tx, rounds) = mpsc::unbounded_channel();
-        let metrics = Metrics::register(&Registry::new()).unwrap();
+        let metrics = Metrics::register(&crate::telemetry::Registry::new());
         let inputs = Inputs {
             snapshots: snapshot_rx,
             leadership: leadership_rx,
