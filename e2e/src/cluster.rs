@@ -1,0 +1,342 @@
+//! The cluster, and what a test has of its own in it.
+
+use std::fmt;
+use std::fs;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use kube::{Client, Config};
+use serde_json::{Value, json};
+
+use crate::model::{Key, Model};
+use crate::wait::{Deadline, eventually_blocking};
+
+/// Namespace into which the tests install weighbridge.
+pub const OWN_NAMESPACE: &str = "weighbridge-system";
+
+/// A running cluster with weighbridge in it.
+#[derive(Clone)]
+pub struct Cluster {
+    run: PathBuf,
+    registry: String,
+}
+
+impl Cluster {
+    /// The cluster that the environment names.
+    pub fn from_environment() -> Self {
+        let variable = |name: &str| std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run e2e/test"));
+        let cluster = Cluster {
+            run: variable("WEIGHBRIDGE_E2E_CLUSTER_RUN").into(),
+            registry: variable("WEIGHBRIDGE_E2E_REGISTRY"),
+        };
+        weighbridge::install_crypto_provider();
+        cluster
+    }
+
+    /// A client with every right. For the runtime of the test that asks: connections belong to a runtime.
+    pub async fn client(&self) -> Client {
+        Client::try_from(Config::infer().await.expect("a kubeconfig")).expect("a client")
+    }
+
+    /// Where files of volumes lie.
+    pub fn volumes(&self) -> PathBuf {
+        self.run.join("volumes")
+    }
+
+    /// The image that test Pods run: static busybox.
+    pub fn busybox(&self) -> String {
+        format!("{}/busybox:1", self.registry)
+    }
+
+    /// `kubectl` as cluster administrator.
+    pub fn kubectl(&self) -> Kubectl {
+        Kubectl::default()
+    }
+
+    /// A namespace with these labels for one test, and what goes with it.
+    pub fn tenant(&self, purpose: &str, labels: &[(&str, &str)]) -> Tenant {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let namespace = format!("{purpose}-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let mut all = json!({ "pod-security.kubernetes.io/enforce": "baseline", "e2e.weighbridge.dev/test": namespace });
+        for (key, value) in labels {
+            all[*key] = json!(value);
+        }
+        let tenant = Tenant { cluster: self.clone(), namespace };
+        let object = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": tenant.namespace, "labels": all } });
+        self.kubectl().apply(&object).expect_success();
+        tenant
+    }
+}
+
+/// A namespace of one test. It and what belongs to it go with the test.
+pub struct Tenant {
+    cluster: Cluster,
+    /// The namespace.
+    pub namespace: String,
+}
+
+impl Tenant {
+    /// The cluster that it is in.
+    pub fn cluster(&self) -> &Cluster {
+        &self.cluster
+    }
+
+    /// `kubectl` in this namespace.
+    pub fn kubectl(&self) -> Kubectl {
+        Kubectl { prefix: vec!["--namespace".into(), self.namespace.clone()] }
+    }
+
+    /// `kubectl` in this namespace as somebody else.
+    pub fn kubectl_as(&self, user: &str) -> Kubectl {
+        let mut kubectl = self.kubectl();
+        kubectl.prefix.extend(["--as".into(), user.into()]);
+        kubectl
+    }
+
+    /// A policy that denies in this namespace alone, trusts `key` and lets the account `loader` write.
+    pub fn policy(&self, key: &Key) -> Value {
+        json!({
+            "apiVersion": "weighbridge.dev/v1alpha1", "kind": "ClusterModelPolicy",
+            "metadata": { "name": self.namespace },
+            "spec": {
+                "match": { "namespaceSelector": { "matchLabels": { "e2e.weighbridge.dev/test": self.namespace } } },
+                "validationActions": ["Deny"],
+                "authorities": [{ "name": "release", "key": { "data": key.pem() } }],
+                "content": { "writers": [{ "serviceAccount": "loader" }] },
+            },
+        })
+    }
+
+    /// Applies a policy and waits until every replica of the webhook has it.
+    pub fn enforce(&self, policy: &Value) {
+        self.cluster.kubectl().apply(policy).expect_success();
+        let name = policy["metadata"]["name"].as_str().expect("a name");
+        let condition = "--for=condition=Programmed";
+        self.cluster.kubectl().run(&["wait", condition, "--timeout=60s", "clustermodelpolicy", name]).expect_success();
+    }
+
+    /// A claim over a folder of this node, bound, and the folder.
+    pub fn claim(&self, name: &str) -> Model {
+        let folder = self.cluster.volumes().join(format!("{}-{name}", self.namespace));
+        fs::create_dir_all(&folder).expect("a folder for the volume");
+        let permissions = std::os::unix::fs::PermissionsExt::from_mode(0o777);
+        fs::set_permissions(&folder, permissions).expect("a folder that Pods may write");
+        let volume = format!("{}-{name}", self.namespace);
+        let affinity = json!({ "key": "kubernetes.io/hostname", "operator": "In", "values": ["node-1"] });
+        self.kubectl().apply(&json!({
+            "apiVersion": "v1", "kind": "PersistentVolume", "metadata": { "name": volume },
+            "spec": {
+                "capacity": { "storage": "1Gi" }, "accessModes": ["ReadWriteMany"], "storageClassName": "",
+                "persistentVolumeReclaimPolicy": "Retain", "local": { "path": folder },
+                "claimRef": { "namespace": self.namespace, "name": name },
+                "nodeAffinity": { "required": { "nodeSelectorTerms": [{ "matchExpressions": [affinity] }] } },
+            },
+        })).expect_success();
+        self.bind(name, &volume);
+        Model::small(folder)
+    }
+
+    /// A claim bound to a volume that exists.
+    pub fn bind(&self, name: &str, volume: &str) {
+        self.kubectl().apply(&json!({
+            "apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": { "name": name },
+            "spec": {
+                "accessModes": ["ReadWriteMany"], "storageClassName": "", "volumeName": volume,
+                "resources": { "requests": { "storage": "1Gi" } },
+            },
+        })).expect_success();
+        let phase = "--for=jsonpath={.status.phase}=Bound";
+        self.kubectl().run(&["wait", phase, "--timeout=60s", "persistentvolumeclaim", name]).expect_success();
+    }
+
+    /// A Pod that mounts a claim at `/models`, sleeps, and complies with the level `restricted`.
+    pub fn pod(&self, name: &str, claim: &str) -> Value {
+        json!({ "apiVersion": "v1", "kind": "Pod", "metadata": { "name": name }, "spec": self.pod_spec(claim) })
+    }
+
+    /// A Deployment of one such Pod.
+    pub fn deployment(&self, name: &str, claim: &str) -> Value {
+        let labels = json!({ "app": name });
+        json!({
+            "apiVersion": "apps/v1", "kind": "Deployment", "metadata": { "name": name },
+            "spec": {
+                "replicas": 1, "selector": { "matchLabels": labels },
+                "template": { "metadata": { "labels": labels }, "spec": self.pod_spec(claim) },
+            },
+        })
+    }
+
+    fn pod_spec(&self, claim: &str) -> Value {
+        json!({
+            "terminationGracePeriodSeconds": 0,
+            "securityContext": { "runAsNonRoot": true, "runAsUser": 1000, "seccompProfile": { "type": "RuntimeDefault" } },
+            "containers": [{
+                "name": "server", "image": self.cluster.busybox(), "command": ["sleep", "1000000"],
+                "securityContext": { "allowPrivilegeEscalation": false, "capabilities": { "drop": ["ALL"] } },
+                "volumeMounts": [{ "name": "model", "mountPath": "/models", "readOnly": true }],
+            }],
+            "volumes": [{ "name": "model", "persistentVolumeClaim": { "claimName": claim } }],
+        })
+    }
+
+    /// A Pod of the account `loader` that runs `script` with the claim writable at `/models`.
+    pub fn writer(&self, name: &str, claim: &str, script: &str) -> Value {
+        self.kubectl().apply(&json!({ "apiVersion": "v1", "kind": "ServiceAccount", "metadata": { "name": "loader" } })).expect_success();
+        let mut pod = self.pod(name, claim);
+        pod["spec"]["serviceAccountName"] = json!("loader");
+        pod["spec"]["restartPolicy"] = json!("Never");
+        pod["spec"]["containers"][0]["command"] = json!(["sh", "-c", script]);
+        pod["spec"]["containers"][0]["volumeMounts"][0]["readOnly"] = json!(false);
+        pod
+    }
+
+    /// The record of a claim's root, made as a person would make it, once it has a verdict. Gives status and reason of
+    /// the condition `Verified`.
+    pub fn record(&self, claim: &str) -> (String, String) {
+        self.kubectl().apply(&record(claim, "")).expect_success();
+        self.settled(claim)
+    }
+
+    /// Status and reason of the record's condition `Verified`, once it says something about the source.
+    pub fn settled(&self, claim: &str) -> (String, String) {
+        let name = record_name(claim, "");
+        eventually_blocking("a verdict in the record", Deadline::seconds(60), || {
+            let (status, reason) = self.condition("modelverification", &name, "Verified");
+            match status.as_str() {
+                "True" | "False" => Ok((status, reason)),
+                _ => Err(format!("Verified={status} ({reason})")),
+            }
+        })
+    }
+
+    /// Status and reason of a condition; `Absent` where there is none.
+    pub fn condition(&self, kind: &str, name: &str, condition: &str) -> (String, String) {
+        let object = self.kubectl().get(kind, name);
+        let conditions = object["status"]["conditions"].as_array().cloned().unwrap_or_default();
+        let found = conditions.into_iter().find(|item| item["type"] == condition);
+        let text = |key: &str| found.as_ref().and_then(|item| item[key].as_str()).unwrap_or("Absent").to_owned();
+        (text("status"), text("reason"))
+    }
+}
+
+impl Drop for Tenant {
+    fn drop(&mut self) {
+        // What is in it is deleted in the background; nothing of another test depends on that.
+        let ours = format!("--field-selector=metadata.name={}", self.namespace);
+        self.cluster.kubectl().run(&["delete", "clustermodelpolicies", "--ignore-not-found", "--wait=false", &self.namespace]);
+        self.cluster.kubectl().run(&["delete", "namespaces", "--wait=false", &ours]);
+    }
+}
+
+/// The record of a path in a claim, as `weighbridge record` prints it.
+pub fn record(claim: &str, path: &str) -> Value {
+    let spec = weighbridge::api::v1alpha1::ModelVerificationSpec::of_claim(claim, path);
+    json!({
+        "apiVersion": "weighbridge.dev/v1alpha1", "kind": "ModelVerification",
+        "metadata": { "name": spec.record_name() }, "spec": spec,
+    })
+}
+
+/// Name of that record.
+pub fn record_name(claim: &str, path: &str) -> String {
+    weighbridge::api::v1alpha1::ModelVerificationSpec::of_claim(claim, path).record_name()
+}
+
+/// The real `kubectl`: tests assert what its user sees.
+#[derive(Clone, Debug, Default)]
+pub struct Kubectl {
+    prefix: Vec<String>,
+}
+
+/// What a command said.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Said {
+    /// Whether it succeeded.
+    pub success: bool,
+    /// Standard output.
+    pub stdout: String,
+    /// Standard error.
+    pub stderr: String,
+}
+
+impl Kubectl {
+    /// Runs a command.
+    pub fn run(&self, arguments: &[&str]) -> Said {
+        self.feed(arguments, "")
+    }
+
+    /// Applies an object.
+    pub fn apply(&self, object: &Value) -> Said {
+        self.feed(&["apply", "--filename", "-"], &object.to_string())
+    }
+
+    /// Creates an object.
+    pub fn create(&self, object: &Value) -> Said {
+        self.feed(&["create", "--filename", "-"], &object.to_string())
+    }
+
+    /// An object as JSON; null where it does not exist.
+    pub fn get(&self, kind: &str, name: &str) -> Value {
+        let said = self.run(&["get", kind, name, "--ignore-not-found", "--output=json"]);
+        serde_json::from_str(&said.stdout).unwrap_or_default()
+    }
+
+    /// All objects of a kind as JSON.
+    pub fn list(&self, kind: &str) -> Vec<Value> {
+        let said = self.run(&["get", kind, "--output=json"]);
+        let list: Value = serde_json::from_str(&said.stdout).unwrap_or_default();
+        list["items"].as_array().cloned().unwrap_or_default()
+    }
+
+    /// Runs a command with something on its standard input.
+    pub fn feed(&self, arguments: &[&str], input: &str) -> Said {
+        let mut command = Command::new("kubectl");
+        command.args(&self.prefix).args(arguments);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("kubectl");
+        let mut stdin = child.stdin.take().expect("its input");
+        let input = input.to_owned();
+        let feeder = std::thread::spawn(move || stdin.write_all(input.as_bytes()));
+        let output = child.wait_with_output().expect("kubectl");
+        // A command that ends before it has read everything is judged by its exit code.
+        let _ = feeder.join().expect("the feeder");
+        Said {
+            success: output.status.success(),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+}
+
+impl Said {
+    /// Panics unless it succeeded.
+    #[track_caller]
+    pub fn expect_success(&self) -> &Self {
+        assert!(self.success, "{self}");
+        self
+    }
+
+    /// Panics unless it failed and said all of `fragments` on standard error.
+    #[track_caller]
+    pub fn expect_refusal(&self, fragments: &[&str]) -> &Self {
+        assert!(!self.success, "not refused: {self}");
+        for fragment in fragments {
+            assert!(self.stderr.contains(fragment), "no «{fragment}» in: {self}");
+        }
+        self
+    }
+}
+
+impl fmt::Display for Said {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "success={}\n{}\n{}", self.success, self.stdout, self.stderr)
+    }
+}
+
+impl fmt::Debug for Said {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
