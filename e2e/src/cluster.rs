@@ -27,12 +27,7 @@ impl Cluster {
     /// The cluster that the environment names.
     pub fn from_environment() -> Self {
         let variable = |name: &str| std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run e2e/test"));
-        let cluster = Cluster {
-            run: variable("WEIGHBRIDGE_E2E_CLUSTER_RUN").into(),
-            registry: variable("WEIGHBRIDGE_E2E_REGISTRY"),
-        };
-        weighbridge::install_crypto_provider();
-        cluster
+        Cluster { run: variable("WEIGHBRIDGE_E2E_CLUSTER_RUN").into(), registry: variable("WEIGHBRIDGE_E2E_REGISTRY") }
     }
 
     /// A client with every right. For the runtime of the test that asks: connections belong to a runtime.
@@ -59,12 +54,14 @@ impl Cluster {
     pub fn tenant(&self, purpose: &str, labels: &[(&str, &str)]) -> Tenant {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let namespace = format!("{purpose}-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        let mut all = json!({ "pod-security.kubernetes.io/enforce": "baseline", "e2e.weighbridge.dev/test": namespace });
+        let mut all =
+            json!({ "pod-security.kubernetes.io/enforce": "baseline", "e2e.weighbridge.dev/test": namespace });
         for (key, value) in labels {
             all[*key] = json!(value);
         }
         let tenant = Tenant { cluster: self.clone(), namespace };
-        let object = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": tenant.namespace, "labels": all } });
+        let object =
+            json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": tenant.namespace, "labels": all } });
         self.kubectl().apply(&object).expect_success();
         tenant
     }
@@ -125,28 +122,32 @@ impl Tenant {
         fs::set_permissions(&folder, permissions).expect("a folder that Pods may write");
         let volume = format!("{}-{name}", self.namespace);
         let affinity = json!({ "key": "kubernetes.io/hostname", "operator": "In", "values": ["node-1"] });
-        self.kubectl().apply(&json!({
-            "apiVersion": "v1", "kind": "PersistentVolume", "metadata": { "name": volume },
-            "spec": {
-                "capacity": { "storage": "1Gi" }, "accessModes": ["ReadWriteMany"], "storageClassName": "",
-                "persistentVolumeReclaimPolicy": "Retain", "local": { "path": folder },
-                "claimRef": { "namespace": self.namespace, "name": name },
-                "nodeAffinity": { "required": { "nodeSelectorTerms": [{ "matchExpressions": [affinity] }] } },
-            },
-        })).expect_success();
+        self.kubectl()
+            .apply(&json!({
+                "apiVersion": "v1", "kind": "PersistentVolume", "metadata": { "name": volume },
+                "spec": {
+                    "capacity": { "storage": "1Gi" }, "accessModes": ["ReadWriteMany"], "storageClassName": "",
+                    "persistentVolumeReclaimPolicy": "Retain", "local": { "path": folder },
+                    "claimRef": { "namespace": self.namespace, "name": name },
+                    "nodeAffinity": { "required": { "nodeSelectorTerms": [{ "matchExpressions": [affinity] }] } },
+                },
+            }))
+            .expect_success();
         self.bind(name, &volume);
         Model::small(folder)
     }
 
     /// A claim bound to a volume that exists.
     pub fn bind(&self, name: &str, volume: &str) {
-        self.kubectl().apply(&json!({
-            "apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": { "name": name },
-            "spec": {
-                "accessModes": ["ReadWriteMany"], "storageClassName": "", "volumeName": volume,
-                "resources": { "requests": { "storage": "1Gi" } },
-            },
-        })).expect_success();
+        self.kubectl()
+            .apply(&json!({
+                "apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": { "name": name },
+                "spec": {
+                    "accessModes": ["ReadWriteMany"], "storageClassName": "", "volumeName": volume,
+                    "resources": { "requests": { "storage": "1Gi" } },
+                },
+            }))
+            .expect_success();
         let phase = "--for=jsonpath={.status.phase}=Bound";
         self.kubectl().run(&["wait", phase, "--timeout=60s", "persistentvolumeclaim", name]).expect_success();
     }
@@ -183,7 +184,9 @@ impl Tenant {
 
     /// A Pod of the account `loader` that runs `script` with the claim writable at `/models`.
     pub fn writer(&self, name: &str, claim: &str, script: &str) -> Value {
-        self.kubectl().apply(&json!({ "apiVersion": "v1", "kind": "ServiceAccount", "metadata": { "name": "loader" } })).expect_success();
+        self.kubectl()
+            .apply(&json!({ "apiVersion": "v1", "kind": "ServiceAccount", "metadata": { "name": "loader" } }))
+            .expect_success();
         let mut pod = self.pod(name, claim);
         pod["spec"]["serviceAccountName"] = json!("loader");
         pod["spec"]["restartPolicy"] = json!("Never");
@@ -225,7 +228,13 @@ impl Drop for Tenant {
     fn drop(&mut self) {
         // What is in it is deleted in the background; nothing of another test depends on that.
         let ours = format!("--field-selector=metadata.name={}", self.namespace);
-        self.cluster.kubectl().run(&["delete", "clustermodelpolicies", "--ignore-not-found", "--wait=false", &self.namespace]);
+        self.cluster.kubectl().run(&[
+            "delete",
+            "clustermodelpolicies",
+            "--ignore-not-found",
+            "--wait=false",
+            &self.namespace,
+        ]);
         self.cluster.kubectl().run(&["delete", "namespaces", "--wait=false", &ours]);
     }
 }

@@ -14,7 +14,9 @@ impl Key {
     /// A new pair on P-256.
     pub fn generate() -> Self {
         let key = Key { folder: tempfile::tempdir().expect("a temporary folder") };
-        run(Command::new("openssl").args(["ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out"]).arg(key.private()));
+        run(Command::new("openssl")
+            .args(["ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out"])
+            .arg(key.private()));
         run(Command::new("openssl").args(["ec", "-pubout", "-in"]).arg(key.private()).arg("-out").arg(key.public()));
         key
     }
