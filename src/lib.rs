@@ -6,6 +6,7 @@ pub mod clock;
 pub mod decision;
 pub mod index;
 pub mod lease;
+pub mod model;
 pub mod operator;
 pub mod policy;
 pub mod telemetry;

@@ -1,0 +1,205 @@
+//! What a model consists of, against what it should consist of.
+//!
+//! Compares sets: every listed file must be there with its digest, and no other file may be there. It reads nothing.
+
+use std::cmp::Ordering;
+use std::fmt;
+
+use super::{Digest, Manifest, ResourceName, shown};
+
+/// How many names of each sort a difference shows: enough to see the pattern; the count says the rest.
+pub const NAMES_SHOWN: usize = 3;
+
+/// What was found where a model should be.
+#[derive(Clone, Debug, Default)]
+pub struct Found {
+    /// Files that were hashed, in any order.
+    pub hashed: Vec<(ResourceName, Digest)>,
+    /// Files that are there and were not hashed because no manifest can or does list them, already fit to be shown.
+    pub extra: Names,
+}
+
+/// What may lie in a model without being signed.
+#[derive(Clone, Debug, Default)]
+pub struct ContentRules {
+    /// Files and folders that may lie there unsigned. A signed file below one is checked all the same.
+    pub ignore: Vec<ResourceName>,
+    /// Any file may lie there unsigned.
+    pub unsigned_allowed: bool,
+}
+
+impl ContentRules {
+    /// Whether an unsigned file or folder of that name is nobody's business.
+    pub fn ignores(&self, name: &ResourceName) -> bool {
+        self.ignore.iter().any(|ignored| !ignored.is_root() && name.is_at_or_below(ignored))
+    }
+}
+
+/// Some names, the first of them fit to be shown, and how many there are.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Names {
+    /// The first [`NAMES_SHOWN`] of them, escaped and cut.
+    pub first: Vec<String>,
+    /// All of them, counted.
+    pub count: usize,
+}
+
+impl Names {
+    /// Counts a name, and shows it if it is one of the first.
+    pub fn add(&mut self, name: &str) {
+        if self.first.len() < NAMES_SHOWN {
+            self.first.push(shown(name));
+        }
+        self.count += 1;
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+}
+
+impl fmt::Display for Names {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.first.join(", "))?;
+        match self.count - self.first.len() {
+            0 => Ok(()),
+            more => write!(f, " and {more} more"),
+        }
+    }
+}
+
+/// How a model differs from what was signed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, thiserror::Error)]
+pub struct ContentMismatch {
+    /// Signed files with another content.
+    pub altered: Names,
+    /// Signed files that are not there.
+    pub missing: Names,
+    /// Files that are there and not signed.
+    pub unsigned: Names,
+}
+
+impl ContentMismatch {
+    /// Whether everything that was signed is there unaltered, and the only trouble is what lies beside it.
+    pub fn is_unsigned_only(&self) -> bool {
+        self.altered.is_empty() && self.missing.is_empty()
+    }
+}
+
+impl fmt::Display for ContentMismatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sorts = [("altered", &self.altered), ("missing", &self.missing), ("not signed", &self.unsigned)];
+        let parts: Vec<String> = (sorts.iter().filter(|(_, names)| !names.is_empty()))
+            .map(|(sort, names)| format!("{} {sort}: {names}", names.count))
+            .collect();
+        f.write_str(&parts.join("; "))
+    }
+}
+
+impl Manifest {
+    /// Whether what was found is what this manifest lists, under rules about what may lie beside it.
+    pub fn compare(&self, mut found: Found, rules: &ContentRules) -> Result<(), ContentMismatch> {
+        found.hashed.sort_by(|a, b| a.0.cmp(&b.0));
+        let mut mismatch = ContentMismatch::default();
+        let (mut listed, mut there) = (self.entries().iter().peekable(), found.hashed.iter().peekable());
+        loop {
+            let order = match (listed.peek(), there.peek()) {
+                (None, None) => break,
+                (Some(_), None) => Ordering::Less,
+                (None, Some(_)) => Ordering::Greater,
+                (Some(entry), Some((name, _))) => entry.name.cmp(name),
+            };
+            let entry = if order.is_le() { listed.next() } else { None };
+            let file = if order.is_ge() { there.next() } else { None };
+            match (entry, file) {
+                (Some(entry), Some((_, digest))) if entry.digest != *digest => {
+                    mismatch.altered.add(entry.name.as_str());
+                }
+                (Some(entry), None) => mismatch.missing.add(entry.name.as_str()),
+                (None, Some((name, _))) if !rules.unsigned_allowed && !rules.ignores(name) => {
+                    mismatch.unsigned.add(name.as_str());
+                }
+                _ => {}
+            }
+        }
+        if !rules.unsigned_allowed {
+            let room = NAMES_SHOWN.saturating_sub(mismatch.unsigned.first.len());
+            mismatch.unsigned.first.extend(found.extra.first.into_iter().take(room));
+            mismatch.unsigned.count += found.extra.count;
+        }
+        if mismatch == ContentMismatch::default() { Ok(()) } else { Err(mismatch) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::manifest::tests::{entry, manifest};
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
+
+    fn found(files: &[(&str, &str)]) -> Found {
+        let hashed = files.iter().map(|(name, content)| entry(name, content)).map(|e| (e.name, e.digest)).collect();
+        Found { hashed, extra: Names::default() }
+    }
+
+    #[test]
+    fn each_sort_of_difference_is_named() {
+        let manifest = manifest(&["a", "b", "c"]).unwrap();
+        let rules = ContentRules::default();
+        assert_eq!(manifest.compare(found(&[("c", "c"), ("a", "a"), ("b", "b")]), &rules), Ok(()));
+        let mismatch = manifest.compare(found(&[("a", "x"), ("b", "b"), ("d", "d")]), &rules).unwrap_err();
+        assert_eq!(mismatch.to_string(), "1 altered: a; 1 missing: c; 1 not signed: d");
+        assert!(!mismatch.is_unsigned_only());
+    }
+
+    #[test]
+    fn many_names_are_counted() {
+        let manifest = manifest(&["a", "b", "c", "d", "e"]).unwrap();
+        let mismatch = manifest.compare(Found::default(), &ContentRules::default()).unwrap_err();
+        assert_eq!(mismatch.to_string(), "5 missing: a, b, c and 2 more");
+    }
+
+    #[test]
+    fn ignoring_never_hides_a_signed_file() {
+        let manifest = manifest(&["a", "dir/b"]).unwrap();
+        let rules = ContentRules { ignore: vec![ResourceName::parse("dir").unwrap()], unsigned_allowed: false };
+        assert_eq!(manifest.compare(found(&[("a", "a"), ("dir/b", "dir/b"), ("dir/x", "")]), &rules), Ok(()));
+        let mismatch = manifest.compare(found(&[("a", "a"), ("dir/b", "other")]), &rules).unwrap_err();
+        assert_eq!(mismatch.to_string(), "1 altered: dir/b");
+        assert!(manifest.compare(found(&[("a", "a"), ("dir/b", "dir/b"), ("dirx", "")]), &rules).is_err());
+    }
+
+    #[test]
+    fn ignoring_the_root_ignores_nothing() {
+        let rules = ContentRules { ignore: vec![ResourceName::root()], unsigned_allowed: false };
+        assert!(manifest(&["a"]).unwrap().compare(found(&[("a", "a"), ("b", "")]), &rules).is_err());
+    }
+
+    #[test]
+    fn what_cannot_be_signed_counts_as_unsigned() {
+        let mut extra = Names::default();
+        extra.add("b\\c");
+        let found = Found { extra, ..found(&[("a", "a")]) };
+        let mismatch = manifest(&["a"]).unwrap().compare(found, &ContentRules::default()).unwrap_err();
+        assert!(mismatch.is_unsigned_only());
+    }
+
+    proptest! {
+        #[test]
+        fn comparison_agrees_with_maps(
+            listed in proptest::collection::btree_map("[a-e]", "[xy]", 1..5),
+            there in proptest::collection::btree_map("[a-e]", "[xy]", 0..5),
+        ) {
+            let manifest = Manifest::new(listed.iter().map(|(name, content)| entry(name, content)).collect()).unwrap();
+            let pairs: Vec<(&str, &str)> = there.iter().map(|(n, c)| (n.as_str(), c.as_str())).collect();
+            let result = manifest.compare(found(&pairs), &ContentRules::default());
+            let count = |of: &BTreeMap<String, String>, test: &dyn Fn(&String, &String) -> bool| of.iter().filter(|(n, c)| test(n, c)).count();
+            let mismatch = result.err().unwrap_or_default();
+            prop_assert_eq!(mismatch.missing.count, count(&listed, &|n, _| !there.contains_key(n)));
+            prop_assert_eq!(mismatch.unsigned.count, count(&there, &|n, _| !listed.contains_key(n)));
+            prop_assert_eq!(mismatch.altered.count, count(&listed, &|n, c| there.get(n).is_some_and(|t| t != c)));
+        }
+    }
+}

@@ -1,0 +1,30 @@
+//! What a model is: a set of files, each with a digest.
+//!
+//! Receives directories and digests, gives back manifests and the differences between them. Nothing here knows of
+//! signatures, of Kubernetes or of time; nothing here follows a path out of the folder that it was given.
+//!
+//! ```text
+//!   Folder (an open directory) ── walk ──► Tree ── hash ──► Found ─┐
+//!                                                                  ├── Manifest::compare ──► ContentMismatch
+//!   a signed list of names and digests ───────────────► Manifest ──┘
+//! ```
+
+mod beneath;
+mod compare;
+mod digest;
+mod hash;
+mod hasher;
+mod manifest;
+mod name;
+mod shown;
+mod tree;
+
+pub use beneath::{Folder, FolderError, Identity, Kind, Links, ReadCode, Seen};
+pub use compare::{ContentMismatch, ContentRules, Found, NAMES_SHOWN, Names};
+pub use digest::{Digest, DigestError, HashAlgorithm};
+pub use hash::{HashError, hash_files};
+pub use hasher::Hasher;
+pub use manifest::{Entry, MAX_RESOURCES, Manifest, ManifestError};
+pub use name::{MAX_NAME_BYTES, NameError, ResourceName};
+pub use shown::{MAX_SHOWN_CHARS, shown, shown_to};
+pub use tree::{MAX_DEPTH, MAX_ENTRIES, Tree, TreeFile, Visit, WalkError, walk};
