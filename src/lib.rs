@@ -9,5 +9,6 @@ pub mod lease;
 pub mod model;
 pub mod operator;
 pub mod policy;
+pub mod signature;
 pub mod telemetry;
 pub mod workload;

@@ -1,0 +1,273 @@
+//! Reading a bundle: a Sigstore bundle (JSON) with one DSSE envelope in it.
+//!
+//! Receives bytes from anybody, gives their parts or an error. Nothing is verified here. What JSON may cost is bounded
+//! by the length of the text: its depth by serde_json's limit of 128, its parts by being read into named fields only.
+
+use std::borrow::Cow;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+
+use super::dsse::PAYLOAD_TYPE;
+use super::verify::RejectionCode;
+use crate::model::{shown, shown_to};
+
+/// The largest bundle that is read, in bytes: a million files at some 250 bytes of statement each, in base64.
+pub const MAX_BUNDLE_BYTES: usize = 256 << 20;
+
+/// The longest signature that is looked at, in bytes. ECDSA on P-521 takes 139.
+const MAX_SIGNATURE_BYTES: usize = 1024;
+
+const MEDIA_TYPE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
+const MEDIA_TYPE_OLD_SPELLING: &str = "application/vnd.dev.sigstore.bundle+json;version=0.3";
+const MEDIA_TYPE_FAMILY: &str = "application/vnd.dev.sigstore.bundle";
+
+/// The parts of a bundle. Anybody may have written them.
+#[derive(Clone, Debug)]
+pub struct Bundle {
+    pub(super) material: Material,
+    pub(super) payload: Vec<u8>,
+    pub(super) signature: Vec<u8>,
+}
+
+/// By what a bundle says that it can be verified.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Material {
+    /// A public key, which newer bundles hint at by the digest of its PEM text.
+    PublicKey {
+        /// Lower-case hexadecimal digits, if the signer wrote them.
+        hint: Option<String>,
+    },
+    /// A chain of X.509 certificates.
+    CertificateChain,
+    /// A certificate that Sigstore issued for an identity.
+    Keyless,
+}
+
+/// Why bytes are not a bundle that can be verified.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BundleError {
+    /// Larger than [`MAX_BUNDLE_BYTES`].
+    #[error("the bundle is larger than {MAX_BUNDLE_BYTES} bytes")]
+    TooLarge,
+    /// Not JSON, or not of a bundle's shape.
+    #[error("the bundle is not the JSON of a Sigstore bundle: {0}")]
+    Json(String),
+    /// A media type that no Sigstore bundle has.
+    #[error("the bundle's media type is `{0}`, not that of a Sigstore bundle")]
+    MediaType(String),
+    /// A Sigstore bundle of another version.
+    #[error("bundles of media type `{0}` are not supported; sign with a tool that writes version 0.3")]
+    Version(String),
+    /// A signature over a blob.
+    #[error("the bundle signs a blob, not a statement about a model")]
+    NoEnvelope,
+    /// An envelope around something else.
+    #[error("the envelope's payload type is `{0}`, not `{PAYLOAD_TYPE}`")]
+    PayloadType(String),
+    /// None, or more than one.
+    #[error("the envelope has {0} signatures, not exactly one")]
+    Signatures(usize),
+    /// Not base64.
+    #[error("the envelope's {0} is not well-formed base64")]
+    Base64(&'static str),
+    /// None, or more than one of key, certificate chain and certificate.
+    #[error("the bundle does not say by exactly one of key, certificate chain and certificate how to verify it")]
+    Material,
+}
+
+impl BundleError {
+    /// What kind of rejection it leads to.
+    pub fn code(&self) -> RejectionCode {
+        match self {
+            BundleError::TooLarge => RejectionCode::TooLarge,
+            BundleError::Version(_) | BundleError::NoEnvelope => RejectionCode::UnsupportedBundle,
+            BundleError::Json(_)
+            | BundleError::MediaType(_)
+            | BundleError::PayloadType(_)
+            | BundleError::Signatures(_)
+            | BundleError::Base64(_)
+            | BundleError::Material => RejectionCode::MalformedBundle,
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RawBundle<'a> {
+    #[serde(borrow)]
+    media_type: Cow<'a, str>,
+    verification_material: RawMaterial,
+    #[serde(borrow)]
+    dsse_envelope: Option<RawEnvelope<'a>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RawMaterial {
+    public_key: Option<RawPublicKey>,
+    x509_certificate_chain: Option<IgnoredAny>,
+    certificate: Option<IgnoredAny>,
+}
+
+/// Bundles from before 1.1 carry `rawBytes` and `keyDetails` instead of a hint. A key that comes with the signature
+/// says nothing about who signed, so they are not looked at.
+#[derive(Deserialize)]
+struct RawPublicKey {
+    hint: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RawEnvelope<'a> {
+    #[serde(borrow)]
+    payload: Cow<'a, str>,
+    #[serde(borrow)]
+    payload_type: Cow<'a, str>,
+    #[serde(borrow)]
+    signatures: Vec<RawSignature<'a>>,
+}
+
+/// `keyid` may be absent, null or anything: DSSE calls it a hint, and OMS does not use it.
+#[derive(Deserialize)]
+struct RawSignature<'a> {
+    #[serde(borrow)]
+    sig: Cow<'a, str>,
+}
+
+impl Bundle {
+    /// Reads the parts of a bundle.
+    pub fn parse(text: &[u8]) -> Result<Bundle, BundleError> {
+        if text.len() > MAX_BUNDLE_BYTES {
+            return Err(BundleError::TooLarge);
+        }
+        let raw: RawBundle<'_> = serde_json::from_slice(text).map_err(|error| BundleError::Json(json_error(&error)))?;
+        check_media_type(&raw.media_type)?;
+        let envelope = raw.dsse_envelope.ok_or(BundleError::NoEnvelope)?;
+        if envelope.payload_type != PAYLOAD_TYPE {
+            return Err(BundleError::PayloadType(shown(&envelope.payload_type)));
+        }
+        let [signature] = &envelope.signatures[..] else {
+            return Err(BundleError::Signatures(envelope.signatures.len()));
+        };
+        if signature.sig.len() > MAX_SIGNATURE_BYTES * 2 {
+            return Err(BundleError::Base64("signature"));
+        }
+        Ok(Bundle {
+            material: material(raw.verification_material)?,
+            signature: STANDARD.decode(signature.sig.as_bytes()).map_err(|_| BundleError::Base64("signature"))?,
+            payload: STANDARD.decode(envelope.payload.as_bytes()).map_err(|_| BundleError::Base64("payload"))?,
+        })
+    }
+}
+
+fn check_media_type(media_type: &str) -> Result<(), BundleError> {
+    match media_type {
+        MEDIA_TYPE | MEDIA_TYPE_OLD_SPELLING => Ok(()),
+        other if other.starts_with(MEDIA_TYPE_FAMILY) => Err(BundleError::Version(shown(other))),
+        other => Err(BundleError::MediaType(shown(other))),
+    }
+}
+
+fn material(raw: RawMaterial) -> Result<Material, BundleError> {
+    let RawMaterial { public_key, x509_certificate_chain, certificate } = raw;
+    match (public_key, x509_certificate_chain, certificate) {
+        (Some(key), None, None) => Ok(Material::PublicKey { hint: key.hint.filter(|hint| !hint.is_empty()) }),
+        (None, Some(_), None) => Ok(Material::CertificateChain),
+        (None, None, Some(_)) => Ok(Material::Keyless),
+        _ => Err(BundleError::Material),
+    }
+}
+
+/// serde_json's own words, which may quote the text, made fit to be shown.
+pub(super) fn json_error(error: &serde_json::Error) -> String {
+    shown_to(&error.to_string(), 120)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn bundle() -> Value {
+        json!({
+            "mediaType": MEDIA_TYPE,
+            "verificationMaterial": { "publicKey": { "hint": "abc" }, "tlogEntries": [] },
+            "dsseEnvelope": {
+                "payload": "e30=",
+                "payloadType": PAYLOAD_TYPE,
+                "signatures": [{ "sig": "AAAA", "keyid": "" }],
+            },
+        })
+    }
+
+    fn parse(bundle: &Value) -> Result<Bundle, BundleError> {
+        Bundle::parse(bundle.to_string().as_bytes())
+    }
+
+    #[test]
+    fn the_parts_of_a_bundle() {
+        let parsed = parse(&bundle()).unwrap();
+        assert_eq!(parsed.material, Material::PublicKey { hint: Some("abc".into()) });
+        assert_eq!((&parsed.payload[..], &parsed.signature[..]), (&b"{}"[..], &[0; 3][..]));
+    }
+
+    #[test]
+    fn hints_may_be_absent() {
+        for key in [json!({}), json!({"hint": null}), json!({"hint": ""}), json!({"rawBytes": "AA", "keyDetails": "x"})]
+        {
+            let mut bundle = bundle();
+            bundle["verificationMaterial"]["publicKey"] = key;
+            assert_eq!(parse(&bundle).unwrap().material, Material::PublicKey { hint: None });
+        }
+    }
+
+    #[test]
+    fn each_way_to_be_malformed() {
+        let cases: [(&str, fn(&mut Value), BundleError); 11] = [
+            ("media type", |b| b["mediaType"] = json!("text/plain"), BundleError::MediaType("text/plain".into())),
+            (
+                "another version",
+                |b| b["mediaType"] = json!("application/vnd.dev.sigstore.bundle.v0.4+json"),
+                BundleError::Version("application/vnd.dev.sigstore.bundle.v0.4+json".into()),
+            ),
+            ("no envelope", |b| drop(b.as_object_mut().unwrap().remove("dsseEnvelope")), BundleError::NoEnvelope),
+            ("payload type", |b| b["dsseEnvelope"]["payloadType"] = json!("x"), BundleError::PayloadType("x".into())),
+            ("no signature", |b| b["dsseEnvelope"]["signatures"] = json!([]), BundleError::Signatures(0)),
+            (
+                "two signatures",
+                |b| b["dsseEnvelope"]["signatures"] = json!([{"sig": "AAAA"}, {"sig": "AAAA"}]),
+                BundleError::Signatures(2),
+            ),
+            ("payload", |b| b["dsseEnvelope"]["payload"] = json!("e30"), BundleError::Base64("payload")),
+            ("signature", |b| b["dsseEnvelope"]["signatures"][0]["sig"] = json!("*"), BundleError::Base64("signature")),
+            (
+                "a huge signature",
+                |b| b["dsseEnvelope"]["signatures"][0]["sig"] = json!("A".repeat(4096)),
+                BundleError::Base64("signature"),
+            ),
+            ("no material", |b| b["verificationMaterial"] = json!({}), BundleError::Material),
+            ("two materials", |b| b["verificationMaterial"]["certificate"] = json!({}), BundleError::Material),
+        ];
+        for (what, change, error) in cases {
+            let mut bundle = bundle();
+            change(&mut bundle);
+            assert_eq!(parse(&bundle).unwrap_err(), error, "{what}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_json_of_that_shape() {
+        let deep = "[".repeat(100_000);
+        let deep_inside = bundle().to_string().replace("\"AAAA\"", &deep);
+        let twice = bundle().to_string().replacen('{', &format!("{{\"mediaType\":\"{MEDIA_TYPE}\","), 1);
+        for text in ["", "null", "{}", "[]", "{\"mediaType\":1}", &deep, &deep_inside, &twice, "\u{feff}{}"] {
+            let error = Bundle::parse(text.as_bytes()).unwrap_err();
+            assert!(matches!(error, BundleError::Json(_)), "{error}");
+            assert!(error.to_string().len() < 400);
+        }
+        assert!(Bundle::parse(&[0xff, 0xfe]).is_err());
+    }
+}

@@ -1,0 +1,23 @@
+//! Signatures over models, in the format of OpenSSF Model Signing (OMS). All cryptography is here.
+//!
+//! Receives the bytes of a bundle, trust material and the time; gives a [`Verified`], which cannot be made otherwise,
+//! or a typed rejection. It reads no file, asks no server and no clock.
+//!
+//! ```text
+//!   bytes ─ Bundle::parse ─► Bundle ─ verify(trust, now) ─► Verified { manifest, serialization, signer }
+//! ```
+//!
+//! What is verified today: bundles signed with a key, `method: files`, `hash_type: sha256`. Other parts of the format
+//! are recognised and rejected as unsupported, by name.
+
+mod bundle;
+mod dsse;
+mod key;
+mod statement;
+mod verify;
+
+pub use bundle::{Bundle, BundleError, MAX_BUNDLE_BYTES};
+pub use dsse::PAYLOAD_TYPE;
+pub use key::{Curve, KeyError, PublicKey};
+pub use statement::{MAX_IGNORE_PATHS, PREDICATE_TYPE, Serialization, Statement, StatementError};
+pub use verify::{Rejection, RejectionCode, Signer, TrustMaterial, Verified, claimed, verify};

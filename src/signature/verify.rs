@@ -1,0 +1,161 @@
+//! The one way to a [`Verified`].
+//!
+//! In this order: the signature is checked against the trust material, then the statement against the rules of the
+//! format, its root digest included. What comes out binds a manifest to a signer; whether that signer is allowed for
+//! a certain model, and whether files match the manifest, is for others to say.
+
+use jiff::Timestamp;
+
+use super::bundle::{Bundle, BundleError, Material};
+use super::dsse::PAYLOAD_TYPE;
+use super::key::PublicKey;
+use super::statement::{Serialization, Statement, StatementError};
+use crate::model::{Digest, Manifest, Names, shown};
+
+/// What signatures are checked against. Nothing in it means that nothing verifies.
+#[derive(Clone, Debug, Default)]
+pub struct TrustMaterial {
+    /// Public keys, each of which is enough.
+    pub keys: Vec<PublicKey>,
+}
+
+/// Who signed, by what was checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Signer {
+    /// The holder of a key.
+    Key {
+        /// SHA-256 of the key's `SubjectPublicKeyInfo`.
+        fingerprint: Digest,
+    },
+}
+
+/// A bundle whose signature and statement hold. Made by [`verify`] alone.
+#[derive(Clone, Debug)]
+pub struct Verified {
+    statement: Statement,
+    signer: Signer,
+}
+
+impl Verified {
+    /// The files that were signed.
+    pub fn manifest(&self) -> &Manifest {
+        &self.statement.manifest
+    }
+
+    /// How they were made into a manifest.
+    pub fn serialization(&self) -> &Serialization {
+        &self.statement.serialization
+    }
+
+    /// Who signed them.
+    pub fn signer(&self) -> &Signer {
+        &self.signer
+    }
+
+    /// Signer and statement, taken apart.
+    pub fn into_parts(self) -> (Signer, Statement) {
+        (self.signer, self.statement)
+    }
+}
+
+/// Why a bundle is not verified.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Rejection {
+    /// It is not a bundle.
+    #[error(transparent)]
+    Bundle(#[from] BundleError),
+    /// The statement breaks a rule of the format.
+    #[error(transparent)]
+    Statement(#[from] StatementError),
+    /// The bundle is verified by something that this version does not know.
+    #[error("the bundle is signed with {0}, which is not supported yet; sign the model with a key")]
+    Material(&'static str),
+    /// A listed key is claimed, and it did not make this signature.
+    #[error(
+        "the bundle claims the key {fingerprint}, whose signature it does not carry: it was altered; sign the model again"
+    )]
+    SignatureInvalid {
+        /// The claimed key.
+        fingerprint: Digest,
+    },
+    /// None of the listed keys made this signature.
+    #[error("{}", untrusted(.claimed.as_deref(), .listed))]
+    UntrustedSigner {
+        /// The OMS hint that the bundle carries, fit to be shown.
+        claimed: Option<String>,
+        /// The fingerprints of the listed keys.
+        listed: Vec<Digest>,
+    },
+}
+
+/// What kind of rejection it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RejectionCode {
+    /// Over a limit: not determined.
+    TooLarge,
+    /// Not well-formed.
+    MalformedBundle,
+    /// Well-formed, in a format that this version does not verify.
+    UnsupportedBundle,
+    /// A trusted signer is claimed, and the signature is not theirs.
+    SignatureInvalid,
+    /// Nobody who is trusted signed it.
+    UntrustedSigner,
+}
+
+impl Rejection {
+    /// What kind of rejection it is.
+    pub fn code(&self) -> RejectionCode {
+        match self {
+            Rejection::Bundle(error) => error.code(),
+            Rejection::Statement(error) => error.code(),
+            Rejection::Material(_) => RejectionCode::UnsupportedBundle,
+            Rejection::SignatureInvalid { .. } => RejectionCode::SignatureInvalid,
+            Rejection::UntrustedSigner { .. } => RejectionCode::UntrustedSigner,
+        }
+    }
+}
+
+/// Verifies a bundle at a point in time. (Keys carry no dates, so that today it matters to none of the materials.)
+pub fn verify(bundle: &Bundle, trust: &TrustMaterial, _now: Timestamp) -> Result<Verified, Rejection> {
+    let signer = match &bundle.material {
+        Material::PublicKey { hint } => verify_key(bundle, hint.as_deref(), &trust.keys)?,
+        Material::CertificateChain => return Err(Rejection::Material("a certificate")),
+        Material::Keyless => return Err(Rejection::Material("a Sigstore identity")),
+    };
+    let statement = Statement::parse(&bundle.payload)?;
+    Ok(Verified { statement, signer })
+}
+
+/// What a bundle says, whoever wrote it: nobody's signature was checked. It serves to say what lies on a volume while
+/// its signer is not (yet) known.
+pub fn claimed(bundle: &Bundle) -> Result<Statement, Rejection> {
+    Ok(Statement::parse(&bundle.payload)?)
+}
+
+fn verify_key(bundle: &Bundle, hint: Option<&str>, keys: &[PublicKey]) -> Result<Signer, Rejection> {
+    let claimed = |key: &&PublicKey| hint.is_none_or(|hint| key.oms_hint() == hint);
+    let verifies = |key: &&PublicKey| key.verifies(PAYLOAD_TYPE, &bundle.payload, &bundle.signature);
+    if let Some(key) = keys.iter().filter(claimed).find(verifies) {
+        return Ok(Signer::Key { fingerprint: key.fingerprint() });
+    }
+    match keys.iter().find(claimed) {
+        Some(key) if hint.is_some() => Err(Rejection::SignatureInvalid { fingerprint: key.fingerprint() }),
+        _ => Err(Rejection::UntrustedSigner {
+            claimed: hint.map(shown),
+            listed: keys.iter().map(PublicKey::fingerprint).collect(),
+        }),
+    }
+}
+
+fn untrusted(claimed: Option<&str>, listed: &[Digest]) -> String {
+    let mut keys = Names::default();
+    listed.iter().for_each(|key| keys.add(&key.to_string()));
+    let trusted = if keys.is_empty() { "no key is trusted".into() } else { format!("trusted are the keys {keys}") };
+    match claimed {
+        Some(hint) => format!(
+            "signed with a key that is not trusted (hint {hint}); {trusted}; sign with one of them, or trust that key"
+        ),
+        None => format!("no trusted key made this signature; {trusted}; sign with one of them, or trust the signer's"),
+    }
+}
