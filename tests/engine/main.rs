@@ -1,0 +1,5 @@
+//! The engine from outside: bundles of other tools, attacks on bundles, models on a disk, the command line.
+
+mod attacks;
+mod support;
+mod vectors;

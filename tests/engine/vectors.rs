@@ -1,0 +1,36 @@
+//! Bundles that releases of the Python reference wrote.
+
+use std::fs;
+
+use weighbridge::signature::{Bundle, PublicKey, RejectionCode, Signer, TrustMaterial, verify};
+
+use crate::support::vectors;
+
+#[test]
+fn bundles_signed_with_a_key_verify() {
+    let pem = fs::read_to_string(vectors().join("keys/signing-key-pub.pem")).unwrap();
+    let key = PublicKey::from_pem(&pem).unwrap();
+    let fingerprint = key.fingerprint();
+    let trust = TrustMaterial { keys: vec![key] };
+    for (folder, names) in [("v0.3.1-elliptic-key", &["."][..]), ("v1.0.1-elliptic-key", &["signme-1", "signme-2"])] {
+        let text = fs::read(vectors().join(folder).join("model.sig")).unwrap();
+        let verified = verify(&Bundle::parse(&text).unwrap(), &trust, jiff::Timestamp::UNIX_EPOCH).unwrap();
+        assert_eq!(verified.signer(), &Signer::Key { fingerprint }, "{folder}");
+        let listed: Vec<&str> = verified.manifest().entries().iter().map(|entry| entry.name.as_str()).collect();
+        assert_eq!(listed, names, "{folder}");
+    }
+}
+
+#[test]
+fn bundles_signed_otherwise_say_that_they_are_not_supported_yet() {
+    for (folder, by) in [
+        ("v0.2.0-certificate", "a certificate"),
+        ("v1.0.1-certificate", "a certificate"),
+        ("v1.0.1-sigstore", "a Sigstore identity"),
+    ] {
+        let bundle = Bundle::parse(&fs::read(vectors().join(folder).join("model.sig")).unwrap()).unwrap();
+        let rejection = verify(&bundle, &TrustMaterial::default(), jiff::Timestamp::UNIX_EPOCH).unwrap_err();
+        assert_eq!(rejection.code(), RejectionCode::UnsupportedBundle, "{folder}");
+        assert!(rejection.to_string().contains(by), "{rejection}");
+    }
+}
