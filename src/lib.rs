@@ -4,6 +4,7 @@ pub mod api;
 pub mod app;
 pub mod clock;
 pub mod decision;
+pub mod facts;
 pub mod index;
 pub mod lease;
 pub mod model;

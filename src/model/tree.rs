@@ -167,6 +167,23 @@ impl Walk<'_> {
     }
 }
 
+impl Folder {
+    /// The names in this folder, not below it, that are wanted; at most `limit` of them.
+    pub fn names(&self, wanted: &dyn Fn(&str) -> bool, limit: usize) -> Result<Vec<ResourceName>, FolderError> {
+        let unreadable = |error: Errno| FolderError::Unreadable { path: ".".into(), source: error.into() };
+        let mut names = Vec::new();
+        for entry in Dir::read_from(self).map_err(unreadable)? {
+            let entry = entry.map_err(unreadable)?;
+            let name = entry.file_name().to_str().ok().filter(|name| wanted(name));
+            names.extend(name.and_then(|name| ResourceName::parse(name).ok()));
+            if names.len() >= limit {
+                break;
+            }
+        }
+        Ok(names)
+    }
+}
+
 /// The name of an entry of a folder, or the entry as text where no model may have a file of that name.
 fn name_below(folder: &ResourceName, base: &CStr) -> Result<ResourceName, String> {
     let Ok(base) = base.to_str() else {

@@ -1,0 +1,90 @@
+//! Comparing the files of a model with what was signed.
+
+use super::finding::Finding;
+use super::locate::{Located, is_system_folder};
+use super::pace::Pace;
+use super::request::{Place, Progress, Request};
+use crate::model::{
+    ContentRules, Found, Kind, Links, Manifest, Names, ResourceName, Tree, TreeFile, Visit, hash_files, walk,
+};
+use crate::signature::Statement;
+
+/// Git's own files, which the reference leaves out unless it is told otherwise.
+const GIT_PATHS: [&str; 4] = [".git", ".gitattributes", ".github", ".gitignore"];
+
+/// What was read.
+#[derive(Default)]
+pub(super) struct Read {
+    /// The length of the files that were hashed, in bytes.
+    pub(super) bytes: u64,
+    /// What was left out of the comparison.
+    pub(super) left_out: Names,
+}
+
+/// Reads the model and compares it with the statement. What was read is told even if the comparison fails.
+pub(super) fn check(
+    located: &Located,
+    statement: &Statement,
+    request: &Request,
+    progress: &dyn Progress,
+    read: &mut Read,
+) -> Result<(), Finding> {
+    let manifest = &statement.manifest;
+    let both_allow = request.links == Links::Follow && statement.serialization.allow_symlinks;
+    let links = if both_allow { Links::Follow } else { Links::Refuse };
+    let rules = rules(statement, request);
+    let tree = match &located.single {
+        Some(file) => single_file(located, file)?,
+        None => walk(&located.folder, links, &|visit| leaves_out(visit, located, manifest, &rules, &request.place))?,
+    };
+    read.left_out = tree.left_out;
+    let name_as_listed = |name: &ResourceName| match &located.single {
+        Some(file) => manifest.single_file(file.as_str()).unwrap_or(file).clone(),
+        None => name.clone(),
+    };
+    let (listed, others): (Vec<TreeFile>, Vec<TreeFile>) =
+        tree.files.into_iter().partition(|file| manifest.lists(&name_as_listed(&file.name)));
+    let mut extra = tree.unsignable;
+    (others.iter().filter(|file| !rules.ignores(&file.name))).for_each(|file| extra.add(file.name.as_str()));
+
+    let bytes = listed.iter().map(|file| file.bytes).sum();
+    progress.begin(listed.len(), bytes);
+    let pace = Pace::new(request.bytes_per_second);
+    let advance = |bytes| {
+        progress.advance(bytes);
+        pace.take(bytes);
+    };
+    let hashed = hash_files(&located.folder, &listed, links, manifest.algorithm(), request.threads, &advance)?;
+    read.bytes = bytes;
+    let hashed = hashed.into_iter().map(|(name, digest)| (name_as_listed(&name), digest)).collect();
+    Ok(manifest.compare(Found { hashed, extra }, &rules)?)
+}
+
+fn rules(statement: &Statement, request: &Request) -> ContentRules {
+    let mut ignored = Vec::new();
+    if let Place::Laptop { ignore, ignore_git } = &request.place {
+        ignored.extend(ignore.iter().chain(&statement.serialization.ignore_paths).cloned());
+        if *ignore_git {
+            ignored.extend(GIT_PATHS.iter().filter_map(|path| ResourceName::parse(path).ok()));
+        }
+    }
+    ContentRules { ignore: ignored, unsigned_allowed: false }
+}
+
+/// Whatever holds a signed file is met, whoever wants it ignored.
+fn leaves_out(visit: &Visit<'_>, located: &Located, manifest: &Manifest, rules: &ContentRules, place: &Place) -> bool {
+    let is_bundle = located.bundle_name.as_ref() == Some(visit.name);
+    let is_system = *place == Place::Cluster
+        && located.root.is_root()
+        && visit.owner == 0
+        && is_system_folder(visit.name, visit.kind);
+    (is_bundle || is_system || rules.ignores(visit.name)) && !manifest.lists_at_or_below(visit.name)
+}
+
+fn single_file(located: &Located, file: &ResourceName) -> Result<Tree, Finding> {
+    let seen = located.folder.look(file, Links::Refuse)?;
+    let files = (seen.iter().filter(|seen| seen.kind == Kind::File))
+        .map(|seen| TreeFile { name: file.clone(), bytes: seen.bytes, identity: seen.identity })
+        .collect();
+    Ok(Tree { files, ..Tree::default() })
+}

@@ -1,0 +1,122 @@
+//! What stands in the way of a model, in the words of the API: a code, and a sentence that says how to put it right.
+//!
+//! The layers below have error enums of their own; here, and only here, each is given its code.
+
+use crate::api::v1alpha1::{Code, Detail, RefusedCode, UnknownCode};
+use crate::model::{ContentMismatch, FolderError, HashError, ManifestError, ReadCode, WalkError};
+use crate::signature::{Rejection, RejectionCode, StatementError};
+
+/// One thing that stands in the way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// Refused or unknown, and why.
+    pub code: Code,
+    /// A closer look at it.
+    pub detail: Option<Detail>,
+    /// A sentence: what is wrong, and how to put it right. Foreign text in it is escaped and cut.
+    pub message: String,
+}
+
+impl Finding {
+    pub(super) fn new(code: impl Into<Code>, message: impl Into<String>) -> Self {
+        Finding { code: code.into(), detail: None, message: message.into() }
+    }
+
+    fn with(mut self, detail: Detail) -> Self {
+        self.detail = Some(detail);
+        self
+    }
+
+    pub(super) fn ambiguous(candidates: &str) -> Self {
+        let message = format!("several bundles could be meant: {candidates}; name the one, or keep it as model.sig");
+        Finding::new(RefusedCode::MalformedBundle, message).with(Detail::AmbiguousBundle)
+    }
+}
+
+impl From<Rejection> for Finding {
+    fn from(rejection: Rejection) -> Self {
+        let code: Code = match rejection.code() {
+            RejectionCode::TooLarge => UnknownCode::TooLarge.into(),
+            RejectionCode::MalformedBundle => RefusedCode::MalformedBundle.into(),
+            RejectionCode::UnsupportedBundle => RefusedCode::UnsupportedBundle.into(),
+            RejectionCode::SignatureInvalid => RefusedCode::SignatureInvalid.into(),
+            RejectionCode::UntrustedSigner => RefusedCode::UntrustedSigner.into(),
+        };
+        let remedy = match rejection.code() {
+            RejectionCode::TooLarge => "; sign the model in parts",
+            RejectionCode::MalformedBundle => "; sign the model again",
+            // These say it themselves.
+            RejectionCode::UnsupportedBundle | RejectionCode::SignatureInvalid | RejectionCode::UntrustedSigner => "",
+        };
+        Finding { code, detail: detail_of(&rejection), message: format!("{rejection}{remedy}") }
+    }
+}
+
+fn detail_of(rejection: &Rejection) -> Option<Detail> {
+    match rejection {
+        Rejection::Statement(StatementError::RootDigest { .. }) => Some(Detail::RootDigestMismatch),
+        Rejection::Statement(StatementError::Manifest(error)) => match error {
+            ManifestError::Empty => Some(Detail::EmptyModel),
+            ManifestError::Duplicate(_) | ManifestError::CaseOnly(_) => Some(Detail::DuplicateName),
+            ManifestError::Name { .. } | ManifestError::RootAmongOthers => Some(Detail::InvalidName),
+            ManifestError::Unsorted(_) => Some(Detail::Unsorted),
+            ManifestError::TooMany => None,
+        },
+        _ => None,
+    }
+}
+
+impl From<FolderError> for Finding {
+    fn from(error: FolderError) -> Self {
+        of_reading(error.code(), &error)
+    }
+}
+
+impl From<WalkError> for Finding {
+    fn from(error: WalkError) -> Self {
+        of_reading(error.code(), &error)
+    }
+}
+
+impl From<HashError> for Finding {
+    fn from(error: HashError) -> Self {
+        of_reading(error.code(), &error)
+    }
+}
+
+fn of_reading(code: ReadCode, error: &dyn std::error::Error) -> Finding {
+    let refused = |code: RefusedCode, remedy| Finding::new(code, format!("{error}; {remedy}"));
+    let unknown = |code: UnknownCode, remedy| Finding::new(code, format!("{error}; {remedy}"));
+    match code {
+        ReadCode::Missing => unknown(UnknownCode::SourceMissing, "put the model there, or correct the path"),
+        ReadCode::Symlink => refused(
+            RefusedCode::SymlinkNotAllowed,
+            "put the file itself there, or sign and verify with symlinks allowed",
+        ),
+        ReadCode::PathEscapes => {
+            refused(RefusedCode::SymlinkNotAllowed, "put the file itself there").with(Detail::PathEscapes)
+        }
+        ReadCode::LinkLoop => {
+            refused(RefusedCode::MalformedContent, "put the file itself there").with(Detail::LinkLoop)
+        }
+        ReadCode::MalformedContent => refused(RefusedCode::MalformedContent, "remove it from the model"),
+        ReadCode::Unreadable => {
+            unknown(UnknownCode::Unreadable, "let the reader's user or groups read it (in a policy: content.readAs)")
+        }
+        ReadCode::TooLarge => unknown(UnknownCode::TooLarge, "split the model"),
+        ReadCode::Changed => {
+            unknown(UnknownCode::BeingWritten, "verify again when nothing writes to it").with(Detail::ChangedWhileRead)
+        }
+    }
+}
+
+impl From<ContentMismatch> for Finding {
+    fn from(mismatch: ContentMismatch) -> Self {
+        let (code, remedy) = if mismatch.is_unsigned_only() {
+            (RefusedCode::UnsignedFiles, "remove them, or sign the model with them")
+        } else {
+            (RefusedCode::ContentMismatch, "restore the files that were signed, or sign the model as it is")
+        };
+        Finding::new(code, format!("the files are not what was signed: {mismatch}; {remedy}"))
+    }
+}

@@ -1,0 +1,193 @@
+//! Finding a model's root and its bundle.
+//!
+//! Receives a request, gives the open folder of the model and the bundle's bytes. Neither is ever reached through a
+//! symbolic link.
+
+use std::cell::Cell;
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::Path;
+
+use super::finding::Finding;
+use super::request::{Place, Request, SignatureLocation};
+use crate::api::v1alpha1::{RefusedCode, UnknownCode};
+use crate::model::{Folder, FolderError, Kind, Links, Names, ResourceName, shown, walk};
+use crate::signature::MAX_BUNDLE_BYTES;
+
+/// A model that was found, with its bundle.
+pub(super) struct Located {
+    /// The model's root; for a single-file model, the folder that the file lies in.
+    pub(super) folder: Folder,
+    /// Where the model's root is beneath the request's root.
+    pub(super) root: ResourceName,
+    /// The name of the file, if the model is a single file.
+    pub(super) single: Option<ResourceName>,
+    /// Where the bundle is, fit to be shown.
+    pub(super) bundle_at: String,
+    /// Where the bundle is in the model, if it is there.
+    pub(super) bundle_name: Option<ResourceName>,
+    /// The bundle.
+    pub(super) bundle: Vec<u8>,
+}
+
+/// How many candidates for a bundle are looked at before there are too many to be one.
+const MAX_CANDIDATES: usize = 16;
+
+/// Finds model and bundle.
+pub(super) fn locate(request: &Request) -> Result<Located, Finding> {
+    let root = Folder::open(&request.root)?;
+    let path = &request.path;
+    let seen = root.look(path, Links::Refuse)?.ok_or_else(|| FolderError::Missing { path: shown(path.as_str()) })?;
+    match seen.kind {
+        Kind::Folder => locate_folder(request, &root, path.clone(), None),
+        Kind::File => locate_file(request, &root, path),
+        Kind::Link => Err(FolderError::Symlink { path: shown(path.as_str()) }.into()),
+        Kind::Special(what) => Err(FolderError::Special { path: shown(path.as_str()), what }.into()),
+    }
+}
+
+/// A file is a model of its own if its own signature lies beside it, and part of a folder's model otherwise.
+fn locate_file(request: &Request, root: &Folder, path: &ResourceName) -> Result<Located, Finding> {
+    let parent = path.parent().unwrap_or_else(ResourceName::root);
+    let name = |text: &str| ResourceName::parse(text).map_err(|error| invalid(text, &error));
+    let base = name(path.base())?;
+    let beside = name(&format!("{base}.sig"))?;
+    let is_single = match &request.signature {
+        SignatureLocation::Discover => root.folder(&parent)?.look(&beside, Links::Refuse)?.is_some(),
+        SignatureLocation::Within(within) => *within == beside,
+        SignatureLocation::File(_) => true,
+    };
+    if is_single || request.place != Place::Cluster {
+        let folder = root.folder(&parent)?;
+        let bundle = match &request.signature {
+            SignatureLocation::Discover => SignatureLocation::Within(beside),
+            other => other.clone(),
+        };
+        let (bundle_at, bundle_name, bundle) = match bundle {
+            SignatureLocation::File(file) => (shown(&file.to_string_lossy()), None, read_file(&file)?),
+            SignatureLocation::Within(name) => match folder.look(&name, Links::Refuse)? {
+                Some(_) => (shown(name.as_str()), Some(name.clone()), read_bundle(&folder, &name)?),
+                None => return Err(unsigned(&name)),
+            },
+            SignatureLocation::Discover => return Err(unsigned(path)),
+        };
+        return Ok(Located { folder, root: path.clone(), single: Some(base), bundle_at, bundle_name, bundle });
+    }
+    locate_folder(request, root, parent, Some(path))
+}
+
+/// The bundle lies in this folder or, in a cluster, in the nearest one above.
+fn locate_folder(
+    request: &Request,
+    root: &Folder,
+    path: ResourceName,
+    file: Option<&ResourceName>,
+) -> Result<Located, Finding> {
+    let used = root.folder(&path)?;
+    if let SignatureLocation::File(file) = &request.signature {
+        let bundle = read_file(file)?;
+        let bundle_at = shown(&file.to_string_lossy());
+        let bundle_name = name_in(&request.root, &path, file);
+        return Ok(Located { folder: used, root: path, single: None, bundle_at, bundle_name, bundle });
+    }
+    let mut at = Some(path.clone());
+    while let Some(folder_at) = at {
+        let folder = root.folder(&folder_at)?;
+        if let Some(name) = bundle_in(&folder, &request.signature)? {
+            let bundle = read_bundle(&folder, &name)?;
+            let bundle_at = shown(name.as_str());
+            return Ok(Located { folder, root: folder_at, single: None, bundle_at, bundle_name: Some(name), bundle });
+        }
+        at = if request.place == Place::Cluster { folder_at.parent() } else { None };
+    }
+    if file.is_none() && !holds_files(&used)? {
+        let message = format!("`{}` holds no file; put the model there, or correct the path", shown(path.as_str()));
+        return Err(Finding::new(UnknownCode::SourceMissing, message));
+    }
+    Err(unsigned(file.unwrap_or(&path)))
+}
+
+/// The name of the bundle in a folder, if there is one.
+fn bundle_in(folder: &Folder, location: &SignatureLocation) -> Result<Option<ResourceName>, Finding> {
+    let preferred = match location {
+        SignatureLocation::Within(name) => Some(name.clone()),
+        _ => ResourceName::parse("model.sig").ok(),
+    };
+    if let Some(name) = preferred
+        && folder.look(&name, Links::Refuse)?.is_some()
+    {
+        return Ok(Some(name));
+    }
+    if *location != SignatureLocation::Discover {
+        return Ok(None);
+    }
+    let is_candidate = |name: &str| name.ends_with(".sig") || name.ends_with(".sigstore.json");
+    let mut candidates = folder.names(&is_candidate, MAX_CANDIDATES)?;
+    if candidates.len() > 1 {
+        let mut names = Names::default();
+        candidates.sort();
+        candidates.iter().for_each(|name| names.add(name.as_str()));
+        return Err(Finding::ambiguous(&names.to_string()));
+    }
+    Ok(candidates.pop())
+}
+
+/// Whether anything but folders lies there.
+fn holds_files(folder: &Folder) -> Result<bool, Finding> {
+    let found = Cell::new(false);
+    walk(folder, Links::Refuse, &|visit| {
+        let system = visit.owner == 0 && is_system_folder(visit.name, visit.kind);
+        found.set(found.get() || visit.kind != Kind::Folder);
+        found.get() || system
+    })?;
+    Ok(found.get())
+}
+
+/// Folders that file systems and storage put at the top of a volume.
+pub(super) fn is_system_folder(name: &ResourceName, kind: Kind) -> bool {
+    kind == Kind::Folder && matches!(name.as_str(), "lost+found" | ".snapshot")
+}
+
+fn unsigned(at: &ResourceName) -> Finding {
+    let message =
+        format!("no signature was found for `{}`; sign the model, or say where its bundle is", shown(at.as_str()));
+    Finding::new(RefusedCode::Unsigned, message)
+}
+
+fn invalid(text: &str, error: &dyn std::error::Error) -> Finding {
+    Finding::new(RefusedCode::MalformedContent, format!("the path `{}` {error}; rename it", shown(text)))
+}
+
+/// The name of a bundle in the model whose path was given as one of this machine.
+fn name_in(root: &Path, model: &ResourceName, bundle: &Path) -> Option<ResourceName> {
+    let model = fs::canonicalize(root.join(model.as_str())).ok()?;
+    let bundle = fs::canonicalize(bundle).ok()?;
+    ResourceName::parse(bundle.strip_prefix(model).ok()?.to_str()?).ok()
+}
+
+fn read_bundle(folder: &Folder, name: &ResourceName) -> Result<Vec<u8>, Finding> {
+    let (file, _) = folder.file(name, Links::Refuse)?;
+    read_to_limit(file, name.as_str())
+}
+
+/// A file that a person named: links on the way to it are theirs.
+fn read_file(path: &Path) -> Result<Vec<u8>, Finding> {
+    let text = path.to_string_lossy();
+    let unreadable = |source: std::io::Error| match source.kind() {
+        std::io::ErrorKind::NotFound => FolderError::Missing { path: shown(&text) },
+        _ => FolderError::Unreadable { path: shown(&text), source },
+    };
+    let metadata = fs::metadata(path).map_err(unreadable)?;
+    if !metadata.is_file() {
+        return Err(FolderError::WrongKind { path: shown(&text), wanted: "file" }.into());
+    }
+    read_to_limit(File::open(path).map_err(unreadable)?, &text)
+}
+
+fn read_to_limit(file: File, path: &str) -> Result<Vec<u8>, Finding> {
+    let mut bytes = Vec::new();
+    // One byte more than the limit: whoever parses it sees that it is over.
+    let read = file.take(MAX_BUNDLE_BYTES as u64 + 1).read_to_end(&mut bytes);
+    read.map_err(|source| FolderError::Unreadable { path: shown(path), source })?;
+    Ok(bytes)
+}

@@ -1,0 +1,23 @@
+//! Reading a model once: what lies there, whether it is what was signed, and by whom.
+//!
+//! Receives a folder, where to look in it and trust material; gives a [`Report`] of facts. Who is allowed to sign is
+//! decided elsewhere and later. The verifier Pod and `weighbridge verify` both call [`read`], so they cannot disagree.
+//! It blocks, and takes as long as the model is large.
+//!
+//! ```text
+//!   locate ──► Bundle::parse ──► verify ──► walk, hash, compare ──► Report
+//!   (model root, bundle)         (signer)   (content)               (≤ 2 KiB of JSON)
+//! ```
+
+mod content;
+mod finding;
+mod locate;
+mod pace;
+mod read;
+mod report;
+mod request;
+
+pub use finding::Finding;
+pub use read::read;
+pub use report::{Extent, MAX_REPORT_BYTES, Outcome, Report, ReportError, SignerFact};
+pub use request::{NoProgress, Place, Progress, Request, SignatureLocation, default_threads};

@@ -1,0 +1,97 @@
+//! The one way through: locate, parse, verify, read, compare.
+
+use std::time::Instant;
+
+use jiff::Timestamp;
+
+use super::content;
+use super::finding::Finding;
+use super::locate::locate;
+use super::report::{Extent, MAX_PATH_BYTES, Outcome, Report, SignerFact};
+use super::request::{Place, Progress, Request};
+use crate::api::v1alpha1::{Code, UnknownCode};
+use crate::signature::{Bundle, Rejection, Statement, TrustMaterial, claimed, verify};
+
+/// Reads a model and says what was found. Blocks until all of it is read.
+pub fn read(request: &Request, trust: &TrustMaterial, now: Timestamp, progress: &dyn Progress) -> Report {
+    let started = Instant::now();
+    let mut report = Report::begin(request.nonce.clone(), request.extent);
+    report.outcome = match gather(request, trust, now, progress, &mut report) {
+        Ok(()) => Outcome::Verified {},
+        Err(finding) => finding.into(),
+    };
+    report.duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+    report
+}
+
+fn gather(
+    request: &Request,
+    trust: &TrustMaterial,
+    now: Timestamp,
+    progress: &dyn Progress,
+    report: &mut Report,
+) -> Result<(), Finding> {
+    check_path_fits(request)?;
+    let located = locate(request)?;
+    report.model_root = Some(located.root.to_string());
+    report.bundle = Some(located.bundle_at.clone());
+    report.signature_verified = Some(false);
+    let bundle = Bundle::parse(&located.bundle).map_err(Rejection::from)?;
+    let verified = verify(&bundle, trust, now);
+    let (statement, signature) = match verified {
+        Ok(verified) => {
+            let (signer, statement) = verified.into_parts();
+            report.signature_verified = Some(true);
+            report.signers = vec![SignerFact::from(signer)];
+            (statement, Ok(()))
+        }
+        Err(rejection) => (worth_reading(&bundle, rejection.clone(), &request.place)?, Err(Finding::from(rejection))),
+    };
+    drop(bundle);
+    report.model_digest = Some(statement.manifest.root_digest());
+    report.manifest_digest = Some(statement.manifest.manifest_digest());
+    report.files = Some(statement.manifest.entries().len() as u64);
+    if request.extent == Extent::SignatureOnly {
+        return signature;
+    }
+    let mut read = content::Read::default();
+    let content = content::check(&located, &statement, request, progress, &mut read);
+    report.bytes = Some(read.bytes);
+    report.left_out = read.left_out.into();
+    report.content_verified = match &content {
+        Ok(()) => Some(true),
+        Err(Finding { code: Code::Refused(_), .. }) => Some(false),
+        Err(_) => None,
+    };
+    both(signature, content)
+}
+
+/// What the bundle says, if its content is worth reading although nobody who is trusted signed it: in a cluster, where
+/// trust may be given later and the read then counts.
+fn worth_reading(bundle: &Bundle, rejection: Rejection, place: &Place) -> Result<Statement, Finding> {
+    match (&rejection, place) {
+        (Rejection::UntrustedSigner { .. }, Place::Cluster) => claimed(bundle).map_err(|_| rejection.into()),
+        _ => Err(rejection.into()),
+    }
+}
+
+/// The signature's trouble comes first; a content that is refused as well is told in the same sentence.
+fn both(signature: Result<(), Finding>, content: Result<(), Finding>) -> Result<(), Finding> {
+    match (signature, content) {
+        (Err(mut finding), Err(other)) => {
+            finding.message = format!("{}. Also: {}", finding.message, other.message);
+            Err(finding)
+        }
+        (signature, content) => signature.and(content),
+    }
+}
+
+/// A report holds the model's path in full, so that a longer one cannot be reported.
+fn check_path_fits(request: &Request) -> Result<(), Finding> {
+    let length = serde_json::to_string(request.path.as_str()).map_or(usize::MAX, |json| json.len());
+    if length <= MAX_PATH_BYTES {
+        return Ok(());
+    }
+    let message = format!("the model's path is longer than {MAX_PATH_BYTES} bytes; move it to a shorter one");
+    Err(Finding::new(UnknownCode::TooLarge, message))
+}
