@@ -381,7 +381,8 @@ mod tests {
 
     #[test]
     fn contradictions_are_refused() {
-        let cases: [(&str, fn(&mut Report)); 13] = [
+        type Change = fn(&mut Report);
+        let cases: [(&str, Change); 13] = [
             ("no signature", |r| r.signature_verified = Some(false)),
             ("no signature at all", |r| r.signature_verified = None),
             ("no signer", |r| r.signers.clear()),

@@ -70,7 +70,7 @@ pub fn hash_files(
     advance: &(dyn Fn(u64) + Sync),
 ) -> Result<Vec<(ResourceName, Digest)>, HashError> {
     let mut queue: Vec<&TreeFile> = files.iter().collect();
-    queue.sort_by(|a, b| b.bytes.cmp(&a.bytes));
+    queue.sort_by_key(|file| std::cmp::Reverse(file.bytes));
     let job = Job { root, queue, links, algorithm, advance, next: AtomicUsize::new(0), failed: AtomicBool::new(false) };
     let workers = threads.get().min(MAX_THREADS).min(files.len());
     thread::scope(|scope| {
@@ -190,7 +190,8 @@ mod tests {
 
     #[test]
     fn a_file_that_changes_while_it_is_read_has_no_digest() {
-        let change: [(&str, fn(&std::path::Path)); 4] = [
+        type Change = fn(&std::path::Path);
+        let changes: [(&str, Change); 4] = [
             ("grows", |path| {
                 fs::OpenOptions::new()
                     .append(true)
@@ -206,7 +207,7 @@ mod tests {
             }),
             ("is removed", |path| fs::remove_file(path).unwrap()),
         ];
-        for (how, change) in change {
+        for (how, change) in changes {
             let dir = tempdir().unwrap();
             let path = dir.path().join("weights");
             fs::write(&path, vec![7; 4 * BUFFER_BYTES]).unwrap();

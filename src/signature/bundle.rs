@@ -226,7 +226,8 @@ mod tests {
 
     #[test]
     fn each_way_to_be_malformed() {
-        let cases: [(&str, fn(&mut Value), BundleError); 11] = [
+        type Change = fn(&mut Value);
+        let cases: [(&str, Change, BundleError); 11] = [
             ("media type", |b| b["mediaType"] = json!("text/plain"), BundleError::MediaType("text/plain".into())),
             (
                 "another version",

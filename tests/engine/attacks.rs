@@ -27,7 +27,8 @@ fn the_envelope_cannot_be_altered() {
     let signer = Signer::new(P256);
     let other = Signer::new(P256).sign(&statement(&files(&["a"])));
     let about_b = signer.sign(&statement(&files(&["b"])));
-    let cases: [(&str, &dyn Fn(&mut Value), RejectionCode); 10] = [
+    type Change<'a> = &'a dyn Fn(&mut Value);
+    let cases: [(&str, Change<'_>, RejectionCode); 10] = [
         ("payload", &|b| b["dsseEnvelope"]["payload"] = about_b["dsseEnvelope"]["payload"].clone(), SignatureInvalid),
         (
             "payload, hint",
@@ -119,7 +120,8 @@ fn a_signed_statement_must_keep_the_rules() {
         |field: &'static str, value: Value| move |s: &mut Value| s["predicate"]["serialization"][field] = value.clone();
     let top = |field: &'static str, value: Value| move |s: &mut Value| s[field] = value.clone();
     let digest = "00".repeat(32);
-    let cases: Vec<(&str, Box<dyn Fn(&mut Value)>, RejectionCode)> = vec![
+    type Change = Box<dyn Fn(&mut Value)>;
+    let cases: Vec<(&str, Change, RejectionCode)> = vec![
         ("root digest", Box::new(move |s| s["subject"][0]["digest"]["sha256"] = json!(digest)), MalformedBundle),
         ("root digest length", Box::new(|s| s["subject"][0]["digest"]["sha256"] = json!("00")), MalformedBundle),
         ("no subject", Box::new(top("subject", json!([]))), MalformedBundle),

@@ -114,7 +114,8 @@ fn the_models_root_is_the_nearest_folder_with_a_bundle() {
 
 #[test]
 fn each_way_for_files_to_differ() {
-    let cases: [(&str, fn(&Path), RefusedCode, &str); 6] = [
+    type Change = fn(&Path);
+    let cases: [(&str, Change, RefusedCode, &str); 6] = [
         ("altered", |dir| fs::write(dir.join("b"), "x").unwrap(), RefusedCode::ContentMismatch, "1 altered: b"),
         ("missing", |dir| fs::remove_file(dir.join("c/d")).unwrap(), RefusedCode::ContentMismatch, "1 missing: c/d"),
         ("added", |dir| fs::write(dir.join("e"), "").unwrap(), RefusedCode::UnsignedFiles, "1 not signed: e"),

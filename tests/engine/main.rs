@@ -1,5 +1,7 @@
 //! The engine from outside: bundles of other tools, attacks on bundles, models on a disk, the command line.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 mod attacks;
 mod facts;
 mod support;
