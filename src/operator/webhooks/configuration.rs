@@ -1,0 +1,283 @@
+//! What the webhook configuration should be: pure.
+//!
+//! ```text
+//! policies ──group by selector──▶ scopes ──▶ pods.<policy>.weighbridge.dev       Fail where a policy denies, once armed
+//!                                       └──▶ templates.<policy>.weighbridge.dev  Ignore
+//!                                            probe.weighbridge.dev               our own dry-run requests alone
+//! ```
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::ByteString;
+use k8s_openapi::api::admissionregistration::v1::{
+    MatchCondition, RuleWithOperations, ServiceReference, ValidatingWebhook, ValidatingWebhookConfiguration,
+    WebhookClientConfig,
+};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{
+    LabelSelector, LabelSelectorRequirement, ObjectMeta, OwnerReference,
+};
+use sha2::{Digest, Sha256};
+
+use super::{ARMED, CONFIGURATION, PROBE_OBJECT, Settings};
+
+/// Namespaces that no entry ever covers, besides our own: a gate that stands in the way of the cluster's own Pods can
+/// keep a cluster from starting.
+pub const EXEMPT_NAMESPACES: [&str; 3] = ["kube-system", "kube-public", "kube-node-lease"];
+/// The label that the API server itself keeps on every namespace.
+const NAMESPACE_NAME: &str = "kubernetes.io/metadata.name";
+/// How many different selectors get entries of their own. The API server evaluates each entry for each request about a
+/// Pod, and calls us once for each that matches; beyond this, one entry for all namespaces is cheaper.
+pub const MAX_SCOPES: usize = 32;
+/// How long the API server waits for an answer. Ours come in milliseconds, or after half a second where the index lags
+/// behind; longer than this, a replica that was killed would hold up everybody whose call it had taken.
+const TIMEOUT_SECONDS: i32 = 5;
+/// Longest part of an entry's name that comes from a policy: the name of an entry has at most 253 characters.
+const MAX_POLICY_IN_NAME: usize = 200;
+/// Path of the webhook that judges.
+const VALIDATE_PATH: &str = "/validate";
+/// Path of the webhook that answers probes.
+const PROBE_PATH: &str = "/probe";
+/// Port of the Service.
+const SERVICE_PORT: i32 = 443;
+
+/// A policy, as far as the webhook configuration is concerned.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PolicyScope {
+    /// Its name.
+    pub name: String,
+    /// The generation that was read.
+    pub generation: i64,
+    /// The namespaces that it selects.
+    pub selector: LabelSelector,
+    /// Whether it refuses requests.
+    pub denies: bool,
+}
+
+/// The namespaces of one or more policies.
+#[derive(Clone, Debug, PartialEq)]
+struct Scope {
+    name: String,
+    selector: LabelSelector,
+    denies: bool,
+}
+
+/// The configuration as it should be. `ca_bundle` is PEM text. `owner` is an object that takes it along when it goes.
+pub fn desired(
+    policies: &[PolicyScope],
+    ca_bundle: &str,
+    armed: bool,
+    settings: &Settings,
+    owner: Option<OwnerReference>,
+) -> ValidatingWebhookConfiguration {
+    let scopes = scopes(policies);
+    let pods = without_covered(&scopes, |scope, other| scope.denies || !other.denies);
+    let templates = without_covered(&scopes, |_, _| true);
+    let entries = (pods.into_iter().map(|scope| pod_entry(scope, ca_bundle, armed, settings)))
+        .chain(templates.into_iter().map(|scope| template_entry(scope, ca_bundle, settings)))
+        .chain([probe_entry(ca_bundle, settings)]);
+    ValidatingWebhookConfiguration {
+        metadata: ObjectMeta {
+            name: Some(CONFIGURATION.to_owned()),
+            labels: Some(BTreeMap::from([("app.kubernetes.io/part-of".to_owned(), "weighbridge".to_owned())])),
+            annotations: Some(BTreeMap::from([(ARMED.to_owned(), armed.to_string())])),
+            owner_references: owner.map(|owner| vec![owner]),
+            ..ObjectMeta::default()
+        },
+        webhooks: Some(entries.collect()),
+    }
+}
+
+/// Policies by what they select. Too many selectors become one that selects everything, as does one that the API server
+/// would not take: a single bad selector must not keep all others from being applied, and must not leave a hole either.
+fn scopes(policies: &[PolicyScope]) -> Vec<Scope> {
+    let mut scopes: Vec<Scope> = Vec::new();
+    for policy in policies {
+        let selector = if is_valid(&policy.selector) { normal(&policy.selector) } else { LabelSelector::default() };
+        match scopes.iter_mut().find(|scope| scope.selector == selector) {
+            Some(scope) => scope.denies |= policy.denies,
+            None => scopes.push(Scope { name: name_part(&policy.name), selector, denies: policy.denies }),
+        }
+    }
+    if scopes.len() > MAX_SCOPES {
+        let denies = scopes.iter().any(|scope| scope.denies);
+        scopes = vec![Scope { name: "all".to_owned(), selector: LabelSelector::default(), denies }];
+    }
+    scopes
+}
+
+/// Leaves out scopes that lie in one which selects everything and is strict enough for them.
+fn without_covered(scopes: &[Scope], strict_enough: impl Fn(&Scope, &Scope) -> bool) -> Vec<&Scope> {
+    let everything = scopes.iter().find(|scope| scope.selector == LabelSelector::default());
+    let covered = |other: &Scope| everything.is_some_and(|scope| scope != other && strict_enough(scope, other));
+    scopes.iter().filter(|scope| !covered(scope)).collect()
+}
+
+fn pod_entry(scope: &Scope, ca_bundle: &str, armed: bool, settings: &Settings) -> ValidatingWebhook {
+    ValidatingWebhook {
+        name: format!("pods.{}.weighbridge.dev", scope.name),
+        failure_policy: Some(if scope.denies && armed { "Fail" } else { "Ignore" }.to_owned()),
+        namespace_selector: Some(outside_exempt(&scope.selector, &settings.namespace)),
+        rules: Some(vec![
+            rule("", &["CREATE", "UPDATE"], &["pods"]),
+            rule("", &["UPDATE"], &["pods/ephemeralcontainers"]),
+        ]),
+        // Verifier Pods use models before anybody has read them; a policy of the API server limits what the operator
+        // may create under this account.
+        match_conditions: Some(vec![MatchCondition {
+            name: "not-the-operator".to_owned(),
+            expression: format!("request.userInfo.username != {:?}", settings.operator_account),
+        }]),
+        ..entry(ca_bundle, VALIDATE_PATH, settings)
+    }
+}
+
+fn template_entry(scope: &Scope, ca_bundle: &str, settings: &Settings) -> ValidatingWebhook {
+    ValidatingWebhook {
+        name: format!("templates.{}.weighbridge.dev", scope.name),
+        failure_policy: Some("Ignore".to_owned()),
+        namespace_selector: Some(outside_exempt(&scope.selector, &settings.namespace)),
+        rules: Some(vec![
+            rule("apps", &["CREATE", "UPDATE"], &["daemonsets", "deployments", "replicasets", "statefulsets"]),
+            rule("batch", &["CREATE", "UPDATE"], &["cronjobs", "jobs"]),
+        ]),
+        ..entry(ca_bundle, VALIDATE_PATH, settings)
+    }
+}
+
+/// Fails closed, so that a probe which is not answered is not mistaken for one that is; for one name in our namespace.
+fn probe_entry(ca_bundle: &str, settings: &Settings) -> ValidatingWebhook {
+    ValidatingWebhook {
+        name: "probe.weighbridge.dev".to_owned(),
+        failure_policy: Some("Fail".to_owned()),
+        namespace_selector: Some(LabelSelector {
+            match_expressions: Some(vec![by_name("In", vec![settings.namespace.clone()])]),
+            match_labels: None,
+        }),
+        rules: Some(vec![rule("", &["CREATE"], &["configmaps"])]),
+        match_conditions: Some(vec![MatchCondition {
+            name: "probe".to_owned(),
+            expression: format!("has(request.name) && request.name == {PROBE_OBJECT:?}"),
+        }]),
+        ..entry(ca_bundle, PROBE_PATH, settings)
+    }
+}
+
+/// What all entries have in common. Nothing is left to defaults: a field that we do not set, others may.
+fn entry(ca_bundle: &str, path: &str, settings: &Settings) -> ValidatingWebhook {
+    ValidatingWebhook {
+        admission_review_versions: vec!["v1".to_owned()],
+        client_config: WebhookClientConfig {
+            ca_bundle: Some(ByteString(ca_bundle.as_bytes().to_vec())),
+            service: Some(ServiceReference {
+                name: settings.service.clone(),
+                namespace: settings.namespace.clone(),
+                path: Some(path.to_owned()),
+                port: Some(SERVICE_PORT),
+            }),
+            url: None,
+        },
+        match_policy: Some("Equivalent".to_owned()),
+        object_selector: Some(LabelSelector::default()),
+        side_effects: "NoneOnDryRun".to_owned(),
+        timeout_seconds: Some(TIMEOUT_SECONDS),
+        ..ValidatingWebhook::default()
+    }
+}
+
+fn rule(group: &str, operations: &[&str], resources: &[&str]) -> RuleWithOperations {
+    let owned = |texts: &[&str]| Some(texts.iter().map(|text| (*text).to_owned()).collect());
+    RuleWithOperations {
+        api_groups: owned(&[group]),
+        api_versions: owned(&["v1"]),
+        operations: owned(operations),
+        resources: owned(resources),
+        scope: Some("Namespaced".to_owned()),
+    }
+}
+
+fn outside_exempt(selector: &LabelSelector, own: &str) -> LabelSelector {
+    let mut selector = selector.clone();
+    let exempt = EXEMPT_NAMESPACES.into_iter().chain([own]).map(str::to_owned).collect();
+    selector.match_expressions.get_or_insert_default().push(by_name("NotIn", exempt));
+    selector
+}
+
+fn by_name(operator: &str, values: Vec<String>) -> LabelSelectorRequirement {
+    LabelSelectorRequirement { key: NAMESPACE_NAME.to_owned(), operator: operator.to_owned(), values: Some(values) }
+}
+
+/// The part of an entry's name that stands for a policy.
+fn name_part(policy: &str) -> String {
+    if policy.len() <= MAX_POLICY_IN_NAME {
+        return policy.to_owned();
+    }
+    let hash = Sha256::digest(policy);
+    let start: String = policy.chars().take(MAX_POLICY_IN_NAME - 11).collect();
+    format!(
+        "{}-{:02x}{:02x}{:02x}{:02x}{:02x}",
+        start.trim_end_matches(['.', '-']),
+        hash[0],
+        hash[1],
+        hash[2],
+        hash[3],
+        hash[4]
+    )
+}
+
+/// The same selector, spelt in the one way in which equal ones are equal.
+fn normal(selector: &LabelSelector) -> LabelSelector {
+    let mut expressions = selector.match_expressions.clone().unwrap_or_default();
+    for expression in &mut expressions {
+        expression.values = expression.values.take().filter(|values| !values.is_empty()).map(|mut values| {
+            values.sort();
+            values.dedup();
+            values
+        });
+    }
+    expressions.sort_by(|a, b| (&a.key, &a.operator, &a.values).cmp(&(&b.key, &b.operator, &b.values)));
+    expressions.dedup();
+    LabelSelector {
+        match_expressions: Some(expressions).filter(|expressions| !expressions.is_empty()),
+        match_labels: selector.match_labels.clone().filter(|labels| !labels.is_empty()),
+    }
+}
+
+/// Whether the API server takes this selector.
+pub fn is_valid(selector: &LabelSelector) -> bool {
+    let labels = selector.match_labels.iter().flatten().all(|(key, value)| is_key(key) && is_value(value));
+    labels
+        && selector.match_expressions.iter().flatten().all(|expression| {
+            let values = expression.values.as_deref().unwrap_or_default();
+            let fits = match expression.operator.as_str() {
+                "In" | "NotIn" => !values.is_empty(),
+                "Exists" | "DoesNotExist" => values.is_empty(),
+                _ => false,
+            };
+            fits && is_key(&expression.key) && values.iter().all(|value| is_value(value))
+        })
+}
+
+fn is_key(key: &str) -> bool {
+    let (prefix, name) = key.split_once('/').map_or((None, key), |(prefix, name)| (Some(prefix), name));
+    !name.is_empty() && is_value(name) && prefix.is_none_or(is_subdomain)
+}
+
+fn is_value(value: &str) -> bool {
+    let inner = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    let outer = |c: char| c.is_ascii_alphanumeric();
+    value.len() <= 63
+        && value.chars().all(inner)
+        && value.chars().next().is_none_or(outer)
+        && value.chars().last().is_none_or(outer)
+}
+
+fn is_subdomain(name: &str) -> bool {
+    let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    let label =
+        |part: &str| !part.is_empty() && !part.starts_with('-') && !part.ends_with('-') && part.chars().all(inner);
+    name.len() <= 253 && name.split('.').all(label)
+}
+
+#[cfg(test)]
+#[path = "configuration_tests.rs"]
+mod tests;

@@ -1,0 +1,147 @@
+use super::*;
+use serde_json::{Value, json};
+
+fn settings() -> Settings {
+    Settings {
+        namespace: "weighbridge".to_owned(),
+        service: "weighbridge-webhook".to_owned(),
+        operator_account: "system:serviceaccount:weighbridge:weighbridge-operator".to_owned(),
+        owner_cluster_role: None,
+        pod_name: "operator-0".to_owned(),
+    }
+}
+
+fn policy(name: &str, denies: bool, selector: Value) -> PolicyScope {
+    PolicyScope { name: name.to_owned(), generation: 1, selector: serde_json::from_value(selector).unwrap(), denies }
+}
+
+fn entries(policies: &[PolicyScope], armed: bool) -> Vec<(String, String)> {
+    let configuration = desired(policies, "PEM", armed, &settings(), None);
+    let entry = |entry: ValidatingWebhook| (entry.name, entry.failure_policy.unwrap());
+    configuration.webhooks.unwrap().into_iter().map(entry).collect()
+}
+
+fn names(policies: &[PolicyScope]) -> Vec<String> {
+    entries(policies, true).into_iter().map(|(name, _)| name).collect()
+}
+
+#[test]
+fn the_whole_configuration() {
+    let policies = [
+        policy("production", true, json!({ "matchLabels": { "tier": "production" } })),
+        policy(
+            "trial",
+            false,
+            json!({ "matchExpressions": [{ "key": "team", "operator": "In", "values": ["b", "a"] }] }),
+        ),
+    ];
+    let owner = OwnerReference {
+        api_version: "rbac.authorization.k8s.io/v1".to_owned(),
+        kind: "ClusterRole".to_owned(),
+        name: "weighbridge-operator".to_owned(),
+        uid: "1234".to_owned(),
+        ..OwnerReference::default()
+    };
+    insta::assert_yaml_snapshot!(desired(&policies, "PEM", true, &settings(), Some(owner)));
+}
+
+#[test]
+fn without_policies_only_the_probe_is_there() {
+    assert_eq!(names(&[]), ["probe.weighbridge.dev"]);
+}
+
+#[test]
+fn nothing_fails_closed_before_it_is_armed() {
+    let policies = [policy("a", true, json!({ "matchLabels": { "a": "b" } })), policy("b", false, json!({}))];
+    let of = |armed| entries(&policies, armed).into_iter().filter(|(_, it)| it == "Fail").map(|(name, _)| name);
+    assert_eq!(of(false).collect::<Vec<_>>(), ["probe.weighbridge.dev"]);
+    assert_eq!(of(true).collect::<Vec<_>>(), ["pods.a.weighbridge.dev", "probe.weighbridge.dev"]);
+}
+
+#[test]
+fn equal_selectors_share_an_entry_and_the_strictest_counts() {
+    let spelt = json!({ "matchExpressions": [
+        { "key": "b", "operator": "Exists", "values": [] }, { "key": "a", "operator": "In", "values": ["x", "y"] } ] });
+    let otherwise = json!({ "matchLabels": {}, "matchExpressions": [
+        { "key": "a", "operator": "In", "values": ["y", "x", "x"] }, { "key": "b", "operator": "Exists" } ] });
+    let found = entries(&[policy("one", false, spelt), policy("two", true, otherwise)], true);
+    assert_eq!(found[0], ("pods.one.weighbridge.dev".to_owned(), "Fail".to_owned()));
+    assert_eq!(found.len(), 3);
+}
+
+#[test]
+fn a_selector_of_everything_covers_what_is_no_stricter() {
+    let some = json!({ "matchLabels": { "a": "b" } });
+    let strict = names(&[policy("all", true, json!({})), policy("some", true, some.clone())]);
+    assert_eq!(strict, ["pods.all.weighbridge.dev", "templates.all.weighbridge.dev", "probe.weighbridge.dev"]);
+    let lax = names(&[policy("all", false, json!({})), policy("some", true, some)]);
+    let wanted = [
+        "pods.all.weighbridge.dev",
+        "pods.some.weighbridge.dev",
+        "templates.all.weighbridge.dev",
+        "probe.weighbridge.dev",
+    ];
+    assert_eq!(lax, wanted);
+}
+
+#[test]
+fn too_many_selectors_become_one_that_fails_closed() {
+    let policies: Vec<_> = (0..=MAX_SCOPES)
+        .map(|n| policy(&format!("p{n}"), n == 7, json!({ "matchLabels": { "n": n.to_string() } })))
+        .collect();
+    assert_eq!(names(&policies[1..]).len(), 2 * MAX_SCOPES + 1);
+    let found = entries(&policies, true);
+    assert_eq!(found[0], ("pods.all.weighbridge.dev".to_owned(), "Fail".to_owned()));
+    assert_eq!(found.len(), 3);
+}
+
+#[test]
+fn a_selector_that_the_api_server_would_refuse_selects_everything() {
+    for bad in [
+        json!({ "matchLabels": { "a b": "c" } }),
+        json!({ "matchLabels": { "a": "-c" } }),
+        json!({ "matchLabels": { "UPPER.example.com/a": "c" } }),
+        json!({ "matchLabels": { "": "c" } }),
+        json!({ "matchExpressions": [{ "key": "a", "operator": "in", "values": ["b"] }] }),
+        json!({ "matchExpressions": [{ "key": "a", "operator": "In" }] }),
+        json!({ "matchExpressions": [{ "key": "a", "operator": "Exists", "values": ["b"] }] }),
+    ] {
+        let configuration = desired(&[policy("bad", true, bad.clone())], "PEM", true, &settings(), None);
+        let selector = configuration.webhooks.unwrap()[0].namespace_selector.clone().unwrap();
+        assert_eq!(selector.match_labels, None, "{bad}");
+        assert_eq!(selector.match_expressions.unwrap().len(), 1, "{bad}");
+    }
+}
+
+#[test]
+fn entry_names_are_names_of_at_most_253_characters() {
+    let long = format!("{}.{}", "a".repeat(188), "b".repeat(64));
+    let twin = format!("{long}c");
+    let found = names(&[
+        policy(&long, true, json!({ "matchLabels": { "a": "1" } })),
+        policy(&twin, true, json!({ "matchLabels": { "a": "2" } })),
+    ]);
+    assert_ne!(found[0], found[1]);
+    for name in found {
+        assert!(is_subdomain(&name) && name.len() <= 253, "{name}");
+        assert!(name.split('.').all(|part| part.len() <= 200));
+    }
+}
+
+#[test]
+fn exempt_namespaces_are_left_out_of_every_entry_but_the_probe() {
+    let policies = [policy(
+        "all",
+        true,
+        json!({ "matchExpressions": [
+        { "key": "kubernetes.io/metadata.name", "operator": "In", "values": ["kube-system", "weighbridge"] } ] }),
+    )];
+    let configuration = desired(&policies, "PEM", true, &settings(), None);
+    for entry in configuration.webhooks.unwrap() {
+        let last = entry.namespace_selector.unwrap().match_expressions.unwrap().pop().unwrap();
+        match entry.name.as_str() {
+            "probe.weighbridge.dev" => assert_eq!((last.operator.as_str(), last.values.unwrap().len()), ("In", 1)),
+            _ => assert_eq!((last.operator.as_str(), last.values.unwrap().len()), ("NotIn", 4)),
+        }
+    }
+}
