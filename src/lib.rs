@@ -10,6 +10,7 @@ pub mod lease;
 pub mod model;
 pub mod operator;
 pub mod policy;
+pub mod server;
 pub mod signature;
 pub mod telemetry;
 pub mod workload;

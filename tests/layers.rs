@@ -11,6 +11,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     // L0
     ("model", &[]),
     ("clock", &[]),
+    ("app", &[]), // imports nothing, so that every layer with tasks can be handed its Supervisor
     // L1
     ("api", &["model"]),
     // L2
@@ -24,14 +25,14 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("facts", &["model", "api", "signature"]),
     ("index", &["model", "api", "workload", "policy", "decision", "signature"]),
     // L4
-    ("server", &["telemetry"]),
-    ("admission", &["api", "workload", "policy", "decision", "index", "telemetry"]),
+    ("server", &["telemetry", "app"]),
+    ("admission", &["api", "workload", "policy", "decision", "index", "telemetry", "clock", "app"]),
     ("operator", &["api", "workload", "policy", "decision", "index", "lease", "facts", "telemetry", "clock"]),
     ("generate", &["api", "telemetry", "operator", "admission"]),
 ];
 
 /// Modules at the top, which may use everything.
-const TOP: &[&str] = &["cli", "app", "main", "lib"];
+const TOP: &[&str] = &["cli", "main", "lib"];
 
 /// What the pure layers must not touch.
 const IMPURE: &[&str] = &["tokio", "kube::Client", "kube::Api", "async fn", "Timestamp::now", "SystemTime", "std::env"];

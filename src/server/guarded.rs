@@ -1,0 +1,110 @@
+//! A stream that knows when the head of a request has begun, so that its time can be limited without limiting how long a
+//! connection lies idle.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
+
+/// What a connection does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Doing {
+    /// It waits for a request.
+    Nothing,
+    /// The head of a request has begun to arrive.
+    Head(Instant),
+    /// The request is being answered.
+    Answering,
+}
+
+/// What a connection does, shared by the stream, the service and whoever limits the time.
+#[derive(Clone, Debug)]
+pub(super) struct Progress(Arc<watch::Sender<Doing>>);
+
+/// A stream that reports to a [`Progress`].
+#[derive(Debug)]
+pub(super) struct Guarded<S> {
+    stream: S,
+    progress: Progress,
+}
+
+impl Progress {
+    pub(super) fn new() -> Self {
+        Progress(Arc::new(watch::Sender::new(Doing::Nothing)))
+    }
+
+    /// A head is complete: the request is being answered until the value that is returned is dropped.
+    pub(super) fn answering(&self) -> impl Drop + use<> {
+        struct Answering(Progress);
+        impl Drop for Answering {
+            fn drop(&mut self) {
+                self.0.0.send_replace(Doing::Nothing);
+            }
+        }
+        self.0.send_replace(Doing::Answering);
+        Answering(self.clone())
+    }
+
+    fn bytes_have_come(&self) {
+        self.0.send_if_modified(|doing| {
+            let begins = *doing == Doing::Nothing;
+            if begins {
+                *doing = Doing::Head(Instant::now());
+            }
+            begins
+        });
+    }
+
+    /// Comes back once a head has taken longer than `longest`.
+    pub(super) async fn head_is_late(&self, longest: Duration) {
+        let mut doing = self.0.subscribe();
+        loop {
+            let now = *doing.borrow_and_update();
+            let late = async {
+                match now {
+                    Doing::Head(since) => sleep_until(since + longest).await,
+                    Doing::Nothing | Doing::Answering => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = late => return,
+                // The sender lives in `self`.
+                _ = doing.changed() => {}
+            }
+        }
+    }
+
+    pub(super) fn guard<S>(&self, stream: S) -> Guarded<S> {
+        Guarded { stream, progress: self.clone() }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let polled = Pin::new(&mut self.stream).poll_read(cx, buf);
+        if buf.filled().len() > before {
+            self.progress.bytes_have_come();
+        }
+        polled
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
