@@ -31,6 +31,11 @@ impl Signer {
         Signer { pair, key }
     }
 
+    pub(crate) fn pem(&self) -> String {
+        let der = self.pair.public_key().as_der().unwrap();
+        pem_rfc7468::encode_string("PUBLIC KEY", pem_rfc7468::LineEnding::LF, der.as_ref()).unwrap()
+    }
+
     pub(crate) fn trust(&self) -> TrustMaterial {
         TrustMaterial { keys: vec![self.key.clone()] }
     }

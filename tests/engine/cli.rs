@@ -1,0 +1,175 @@
+//! The command line as a script meets it: arguments, exit codes, what is printed.
+
+use std::fs;
+use std::path::Path;
+
+use assert_cmd::Command;
+use predicates::prelude::*;
+use predicates::str::contains;
+use serde_json::{Value, json};
+use tempfile::{TempDir, tempdir};
+use weighbridge::facts::{Outcome, Report};
+
+use crate::support::{P256, Signer, vectors, write_files};
+
+fn weighbridge(arguments: &[&str]) -> Command {
+    let mut command = Command::cargo_bin("weighbridge").unwrap();
+    command.args(arguments).env_clear();
+    command
+}
+
+/// A folder with the signed model `m`, the signer's key `key.pem` and a stranger's key `other.pem`.
+fn model() -> (TempDir, Signer) {
+    let (dir, signer) = (tempdir().unwrap(), Signer::new(P256));
+    write_files(&dir.path().join("m"), &["a", "b/c"]);
+    signer.sign_folder(&dir.path().join("m"), &[]);
+    fs::write(dir.path().join("key.pem"), signer.pem()).unwrap();
+    fs::write(dir.path().join("other.pem"), Signer::new(P256).pem()).unwrap();
+    (dir, signer)
+}
+
+fn verify(dir: &Path, arguments: &[&str]) -> assert_cmd::assert::Assert {
+    weighbridge(&["verify"]).args(arguments).current_dir(dir).assert()
+}
+
+#[test]
+fn verified_is_0() {
+    let (dir, signer) = model();
+    let fingerprint = signer.key.fingerprint().to_string();
+    for key in [&["--key", "key.pem"][..], &["--public_key", "key.pem"], &["--public-key=key.pem"]] {
+        let done = verify(dir.path(), &[&["m"], key].concat());
+        done.code(0).stdout(contains("Verified: m: 2 files").and(contains(&fingerprint))).stderr("");
+    }
+    let keys = ["m", "--key", "other.pem", "--key", "key.pem", "--threads", "1"];
+    verify(dir.path(), &keys).code(0);
+    verify(&dir.path().join("m"), &[".", "--key", "../key.pem"]).code(0);
+    verify(dir.path(), &["m", "--key", "key.pem", "--signature", "m/model.sig"]).code(0);
+}
+
+#[test]
+fn refused_is_1_and_says_why() {
+    let (dir, _) = model();
+    verify(dir.path(), &["m", "--key", "other.pem"]).code(1).stdout(contains("[UntrustedSigner]"));
+    fs::write(dir.path().join("m/new"), "").unwrap();
+    verify(dir.path(), &["m", "--key", "key.pem"])
+        .code(1)
+        .stdout("Refused: m: the files are not what was signed: 1 not signed: new; remove them, or sign the model with them [UnsignedFiles]\n");
+    for ignore in ["new", "m/new", "./m/new"] {
+        verify(dir.path(), &["m", "--key", "key.pem", "--ignore", ignore]).code(0).stdout(contains("left out"));
+    }
+    fs::remove_file(dir.path().join("m/model.sig")).unwrap();
+    verify(dir.path(), &["m", "--key", "key.pem"]).code(1).stdout(contains("[Unsigned]"));
+}
+
+#[test]
+fn git_files_are_left_out_unless_asked_for() {
+    let (dir, _) = model();
+    write_files(&dir.path().join("m"), &[".git/config", ".gitignore"]);
+    verify(dir.path(), &["m", "--key", "key.pem"]).code(0);
+    verify(dir.path(), &["m", "--key", "key.pem", "--no-ignore-git-paths"]).code(1);
+}
+
+#[test]
+fn not_determined_is_2() {
+    let (dir, _) = model();
+    fs::create_dir(dir.path().join("empty")).unwrap();
+    for arguments in [&["nothing"][..], &["empty"], &["m", "--signature", "nothing.sig"]] {
+        verify(dir.path(), &[arguments, &["--key", "key.pem"]].concat()).code(2).stdout(contains("[SourceMissing]"));
+    }
+}
+
+#[test]
+fn usage_is_64() {
+    let (dir, _) = model();
+    fs::write(dir.path().join("ed25519.pem"), "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=\n-----END PUBLIC KEY-----\n").unwrap();
+    fs::rename(dir.path().join("m/model.sig"), dir.path().join("m/x.sig")).unwrap();
+    fs::write(dir.path().join("m/y.sig"), "").unwrap();
+    for (arguments, text) in [
+        (&["m"][..], "no authority"),
+        (&["m", "--key", "nothing.pem"], "nothing.pem"),
+        (&["m", "--key", "m/a"], "BEGIN PUBLIC KEY"),
+        (&["m", "--key", "ed25519.pem"], "Ed25519"),
+        (&["m", "--key", "key.pem"], "x.sig, y.sig"),
+        (&["m", "--key", "key.pem", "--ignore", "/etc"], "not a path in the model"),
+        (&["m", "--key", "key.pem", "--ignore", "."], "not a path in the model"),
+        (&["m", "--key", "key.pem", "--ignore", "m"], "not a path in the model"),
+        (&["m", "--key", "key.pem", "--threads", "0"], "--threads"),
+        (&["m", "--no-such-flag"], "--no-such-flag"),
+        (&[], "<MODEL>"),
+    ] {
+        verify(dir.path(), arguments).code(64).stdout("").stderr(contains(text));
+    }
+    weighbridge(&["no-such-command"]).assert().code(64);
+    weighbridge(&[]).assert().code(64);
+    weighbridge(&["--help"]).assert().code(0).stdout(contains("verify"));
+    weighbridge(&["--version"]).assert().code(0);
+}
+
+#[test]
+fn json_is_the_report() {
+    let (dir, signer) = model();
+    let output = verify(dir.path(), &["m", "--key", "key.pem", "--output", "json"]).code(0).get_output().stdout.clone();
+    let report: Value = serde_json::from_slice(&output).unwrap();
+    assert_eq!(report["version"], 1);
+    assert_eq!(report["outcome"], json!({ "verdict": "Verified" }));
+    assert_eq!(report["signers"][0]["fingerprint"], signer.key.fingerprint().to_string());
+    fs::write(dir.path().join("m/a"), "altered").unwrap();
+    let output = verify(dir.path(), &["m", "--key", "key.pem", "--output", "json"]).code(1).get_output().stdout.clone();
+    let report: Value = serde_json::from_slice(&output).unwrap();
+    assert_eq!(report["outcome"]["code"], "ContentMismatch");
+}
+
+#[test]
+fn a_single_file_of_an_old_release_verifies() {
+    let folder = vectors().join("v0.3.1-elliptic-key");
+    verify(&folder, &["signme-1", "--signature", "model.sig", "--key", "../keys/signing-key-pub.pem"])
+        .code(0)
+        .stdout(contains("1 file,"));
+}
+
+/// Runs a verifier as its Pod does, and gives what the operator then reads.
+fn verifier(dir: &Path, trust: &str, arguments: &[&str]) -> Report {
+    let report = dir.join("termination-log");
+    let mut command = weighbridge(&["verifier"]);
+    command.arg("--root").arg(dir).arg("--report").arg(&report).args(arguments);
+    command.env("WEIGHBRIDGE_TRUST", trust).env("WEIGHBRIDGE_NONCE", "nonce-1").assert().code(0).stdout("");
+    Report::parse(&fs::read_to_string(report).unwrap(), "nonce-1").unwrap()
+}
+
+#[test]
+fn a_verifier_writes_its_report_and_ends_with_0() {
+    let (dir, signer) = model();
+    let trust = json!({ "keys": [{ "pem": signer.pem() }] }).to_string();
+    let code = |trust: &str, arguments: &[&str]| {
+        let report = verifier(dir.path(), trust, arguments);
+        report.outcome.code().map_or("Verified", |code| code.as_str())
+    };
+    assert_eq!(code(&trust, &["--path", "m"]), "Verified");
+    assert_eq!(code(&trust, &["--path", "m", "--signature", "volume:model.sig", "--io-limit", "1000000"]), "Verified");
+    assert_eq!(code(&trust, &["--path", "m", "--signature", "volume:other.sig"]), "Unsigned");
+    assert_eq!(code(&trust, &["--path", "nothing"]), "SourceMissing");
+    assert_eq!(code("{\"keys\":[]}", &["--path", "m"]), "UntrustedSigner");
+    fs::write(dir.path().join("m/a"), "altered").unwrap();
+    assert_eq!(code(&trust, &["--path", "m"]), "ContentMismatch");
+    assert_eq!(code(&trust, &["--path", "m", "--signature-only"]), "Verified");
+}
+
+#[test]
+fn a_verifier_that_cannot_begin_reports_that() {
+    let (dir, signer) = model();
+    let trust = json!({ "keys": [{ "pem": signer.pem() }] }).to_string();
+    for (trust, arguments, expected) in [
+        ("", &["--path", "m"][..], "TrustUnavailable"),
+        ("{", &["--path", "m"], "TrustUnavailable"),
+        ("{\"keys\":[{\"pem\":\"x\"}]}", &["--path", "m"], "TrustUnavailable"),
+        ("{\"keys\":[],\"roots\":[]}", &["--path", "m"], "TrustUnavailable"),
+        (&trust, &["--path", "../m"], "NotVerifiable"),
+        (&trust, &["--path", "/m"], "NotVerifiable"),
+        (&trust, &["--path", "m", "--signature", "oci://x"], "NotVerifiable"),
+        (&trust, &["--path", "m", "--signature", "volume:../x"], "NotVerifiable"),
+    ] {
+        let report = verifier(dir.path(), trust, arguments);
+        assert!(matches!(report.outcome, Outcome::Unknown { .. }));
+        assert_eq!(report.outcome.code().unwrap().as_str(), expected, "{arguments:?}");
+    }
+}
