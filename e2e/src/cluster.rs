@@ -50,6 +50,38 @@ impl Cluster {
         Kubectl::default()
     }
 
+    /// Starts, stops, kills or pauses a component of the cluster, such as `kube-apiserver`.
+    pub fn control(&self, verb: &str, component: &str) {
+        let program = concat!(env!("CARGO_MANIFEST_DIR"), "/cluster/lib/control");
+        let status = Command::new(program).args([verb, component]).status().expect("e2e/cluster/lib/control");
+        assert!(status.success(), "{verb} {component}: {status}");
+    }
+
+    /// `kubectl` in the namespace of weighbridge.
+    pub fn own(&self) -> Kubectl {
+        Kubectl { prefix: vec!["--namespace".into(), OWN_NAMESPACE.into()] }
+    }
+
+    /// The Pods of a component of weighbridge (`webhook` or `operator`) that are ready, as JSON.
+    pub fn pods_of(&self, component: &str) -> Vec<Value> {
+        let ready = |pod: &Value| {
+            let conditions = pod["status"]["conditions"].as_array().cloned().unwrap_or_default();
+            conditions.iter().any(|item| item["type"] == "Ready" && item["status"] == "True")
+                && pod["metadata"]["deletionTimestamp"].is_null()
+        };
+        let selector = format!("app.kubernetes.io/component={component}");
+        let said = self.own().run(&["get", "pods", "--selector", &selector, "--output=json"]);
+        let list: Value = serde_json::from_str(&said.stdout).unwrap_or_default();
+        list["items"].as_array().cloned().unwrap_or_default().into_iter().filter(ready).collect()
+    }
+
+    /// What `/metrics` of every ready Pod of a component says, one after another.
+    pub fn metrics(&self, component: &str) -> String {
+        let pods = self.pods_of(component);
+        let addresses = pods.iter().filter_map(|pod| pod["status"]["podIP"].as_str());
+        addresses.map(|address| http_get(&format!("http://{address}:8080/metrics")).1).collect()
+    }
+
     /// A namespace with these labels for one test, and what goes with it.
     pub fn tenant(&self, purpose: &str, labels: &[(&str, &str)]) -> Tenant {
         static NEXT: AtomicU32 = AtomicU32::new(0);
@@ -239,6 +271,23 @@ impl Drop for Tenant {
     }
 }
 
+/// Status and body of a page. Status 0: nobody answered.
+pub fn http_get(url: &str) -> (u16, String) {
+    curl(&[url], "")
+}
+
+/// Posts JSON over TLS and gives status and body; whose certificate it is does not matter here. Status 0: nobody answered.
+pub fn https_post(url: &str, body: &str) -> (u16, String) {
+    curl(&["--insecure", "--header", "content-type: application/json", "--data-binary", "@-", url], body)
+}
+
+fn curl(arguments: &[&str], input: &str) -> (u16, String) {
+    let fixed = ["--silent", "--max-time", "15", "--write-out", "\n%{http_code}"];
+    let said = Kubectl::default().program("curl", &[&fixed[..], arguments].concat(), input);
+    let (body, status) = said.stdout.rsplit_once('\n').unwrap_or_default();
+    (status.parse().unwrap_or_default(), body.to_owned())
+}
+
 /// The record of a path in a claim, as `weighbridge record` prints it.
 pub fn record(claim: &str, path: &str) -> Value {
     let spec = weighbridge::api::v1alpha1::ModelVerificationSpec::of_claim(claim, path);
@@ -301,14 +350,18 @@ impl Kubectl {
 
     /// Runs a command with something on its standard input.
     pub fn feed(&self, arguments: &[&str], input: &str) -> Said {
-        let mut command = Command::new("kubectl");
+        self.program("kubectl", arguments, input)
+    }
+
+    fn program(&self, program: &str, arguments: &[&str], input: &str) -> Said {
+        let mut command = Command::new(program);
         command.args(&self.prefix).args(arguments);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().expect("kubectl");
+        let mut child = command.spawn().unwrap_or_else(|error| panic!("{program}: {error}"));
         let mut stdin = child.stdin.take().expect("its input");
         let input = input.to_owned();
         let feeder = std::thread::spawn(move || stdin.write_all(input.as_bytes()));
-        let output = child.wait_with_output().expect("kubectl");
+        let output = child.wait_with_output().expect("its output");
         // A command that ends before it has read everything is judged by its exit code.
         let _ = feeder.join().expect("the feeder");
         Said {

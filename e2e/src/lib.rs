@@ -8,6 +8,6 @@ mod cluster;
 mod model;
 mod wait;
 
-pub use cluster::{Cluster, Kubectl, OWN_NAMESPACE, Said, Tenant, record, record_name};
+pub use cluster::{Cluster, Kubectl, OWN_NAMESPACE, Said, Tenant, http_get, https_post, record, record_name};
 pub use model::{Key, Model};
 pub use wait::{Deadline, eventually, eventually_blocking};

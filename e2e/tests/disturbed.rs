@@ -1,0 +1,284 @@
+//! What happens when something is away: the API server, the webhook, one of its replicas.
+//!
+//! These tests disturb each other and everything else: they have a cluster of their own and run one after another.
+
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use weighbridge_e2e::{Cluster, Deadline, Key, Tenant, eventually_blocking, http_get, https_post};
+
+/// One test at a time.
+fn alone() -> (MutexGuard<'static, ()>, Cluster) {
+    static TURN: Mutex<()> = Mutex::new(());
+    let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let cluster = Cluster::from_environment();
+    whole(&cluster);
+    (turn, cluster)
+}
+
+/// Waits until both replicas and the operator are ready.
+fn whole(cluster: &Cluster) {
+    eventually_blocking("weighbridge is whole", Deadline::seconds(120), || {
+        let counts = (cluster.pods_of("webhook").len(), cluster.pods_of("operator").len());
+        if counts == (2, 1) { Ok(()) } else { Err(format!("{counts:?} ready")) }
+    });
+}
+
+/// A tenant with a signed claim `good` and an unsigned one `bare`, both read.
+fn judged_tenant(cluster: &Cluster, purpose: &str) -> Tenant {
+    let (tenant, key) = (cluster.tenant(purpose, &[]), Key::generate());
+    tenant.enforce(&tenant.policy(&key));
+    tenant.claim("good").sign(&key);
+    tenant.claim("bare");
+    assert_eq!(tenant.record("good").0, "True");
+    assert_eq!(tenant.record("bare").1, "Unsigned");
+    tenant
+}
+
+/// The review that the API server sends when somebody makes this Pod.
+fn review(tenant: &Tenant, pod: &Value) -> String {
+    let mut object = pod.clone();
+    object["metadata"]["namespace"] = json!(tenant.namespace);
+    json!({
+        "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview",
+        "request": {
+            "uid": "7f0b2891-916f-4ed6-b7cd-27bff1815a8c", "dryRun": true, "operation": "CREATE",
+            "kind": { "group": "", "version": "v1", "kind": "Pod" },
+            "requestKind": { "group": "", "version": "v1", "kind": "Pod" },
+            "resource": { "group": "", "version": "v1", "resource": "pods" },
+            "requestResource": { "group": "", "version": "v1", "resource": "pods" },
+            "name": pod["metadata"]["name"], "namespace": tenant.namespace, "options": null, "oldObject": null,
+            "userInfo": { "username": "somebody", "groups": ["system:authenticated"] }, "object": object,
+        },
+    })
+    .to_string()
+}
+
+fn address(pod: &Value) -> String {
+    pod["status"]["podIP"].as_str().expect("an address").to_owned()
+}
+
+/// The response to a review, straight from one replica.
+fn ask(address: &str, review: &str) -> Value {
+    let (status, body) = https_post(&format!("https://{address}:8443/validate?timeout=10s"), review);
+    assert_eq!(status, 200, "{body}");
+    serde_json::from_str::<Value>(&body).expect("JSON")["response"].clone()
+}
+
+#[test]
+fn the_webhook_decides_without_the_api_server_and_stops_when_it_knows_too_little() {
+    let (_turn, cluster) = alone();
+    let tenant = judged_tenant(&cluster, "offline");
+    let replica = address(&cluster.pods_of("webhook")[0]);
+    let (good, bare) = (review(&tenant, &tenant.pod("a", "good")), review(&tenant, &tenant.pod("b", "bare")));
+    let before = (ask(&replica, &good), ask(&replica, &bare));
+    assert_eq!((&before.0["allowed"], &before.1["allowed"]), (&json!(true), &json!(false)));
+
+    cluster.control("kill", "kube-apiserver");
+    let stopped = Instant::now();
+    while stopped.elapsed() < Duration::from_secs(60) {
+        assert_eq!((ask(&replica, &good), ask(&replica, &bare)), before);
+    }
+    let stale = eventually_blocking("IndexStale", Deadline::seconds(180), || {
+        let answer = ask(&replica, &good);
+        if answer["allowed"] == json!(true) { Err(answer.to_string()) } else { Ok(answer) }
+    });
+    assert!(stale.to_string().contains("[IndexStale]"), "{stale}");
+    assert!(stopped.elapsed() > Duration::from_secs(60), "{stale}");
+    assert_eq!(http_get(&format!("http://{replica}:8080/readyz")).0, 503);
+
+    cluster.control("start", "kube-apiserver");
+    eventually_blocking("the same answer again", Deadline::seconds(120), || {
+        let answer = ask(&replica, &good);
+        if answer == before.0 { Ok(()) } else { Err(answer.to_string()) }
+    });
+    whole(&cluster);
+}
+
+#[test]
+fn a_webhook_that_cannot_watch_is_never_ready() {
+    let (_turn, cluster) = alone();
+    // The same program with an account that may not list anything: a copy of the real Deployment's Pod.
+    let pods = cluster.pods_of("webhook");
+    let mut pod = json!({ "apiVersion": "v1", "kind": "Pod", "metadata": { "name": "blind" }, "spec": pods[0]["spec"] });
+    cluster.own().run(&["create", "serviceaccount", "blind"]);
+    let spec = pod["spec"].as_object_mut().expect("a spec");
+    for assigned in ["nodeName", "volumes", "serviceAccount", "tolerations", "hostname"] {
+        spec.remove(assigned);
+    }
+    spec["serviceAccountName"] = json!("blind");
+    spec["containers"][0]["volumeMounts"] = json!([]);
+    cluster.own().apply(&pod).expect_success();
+    let address = eventually_blocking("the blind replica runs", Deadline::seconds(60), || {
+        let pod = cluster.own().get("pod", "blind");
+        let running = pod["status"]["containerStatuses"][0]["state"]["running"].is_object();
+        if running { Ok(address(&pod)) } else { Err(pod["status"].to_string()) }
+    });
+    eventually_blocking("its health page", Deadline::seconds(30), || {
+        let (status, body) = http_get(&format!("http://{address}:8080/livez"));
+        if status == 200 { Ok(()) } else { Err(format!("{status} {body}")) }
+    });
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_secs(20) {
+        assert_eq!(http_get(&format!("http://{address}:8080/readyz")).0, 503);
+    }
+    cluster.own().run(&["delete", "pod", "blind", "--wait=false"]).expect_success();
+}
+
+#[test]
+fn nothing_else_stops_when_weighbridge_is_away() {
+    let (_turn, cluster) = alone();
+    let tenant = judged_tenant(&cluster, "away");
+    tenant.kubectl().apply(&tenant.deployment("chat", "good")).expect_success();
+    tenant.kubectl().run(&["wait", "--for=condition=Available", "--timeout=60s", "deployment/chat"]).expect_success();
+    let bystander = cluster.tenant("bystander", &[]);
+
+    cluster.own().run(&["scale", "deployment", "--all", "--replicas=0"]).expect_success();
+    eventually_blocking("all Pods of weighbridge are gone", Deadline::seconds(90), || {
+        let pods = cluster.own().list("pods");
+        if pods.is_empty() { Ok(()) } else { Err(format!("{} Pods", pods.len())) }
+    });
+
+    // Where no policy looks, and in the system's own namespace, Pods start.
+    let mut pod = bystander.pod("free", "none");
+    pod["spec"]["volumes"] = json!([]);
+    pod["spec"]["containers"][0]["volumeMounts"] = json!([]);
+    bystander.kubectl().apply(&pod).expect_success();
+    let ready = ["wait", "--for=condition=Ready", "--timeout=60s", "pod/free"];
+    bystander.kubectl().run(&ready).expect_success();
+    let system = cluster.kubectl().run(&["--namespace=kube-system", "run", "free", "--image", &cluster.busybox(), "--", "sleep", "1000"]);
+    system.expect_success();
+    cluster.kubectl().run(&["--namespace=kube-system", "wait", "--for=condition=Ready", "--timeout=60s", "pod/free"]).expect_success();
+    cluster.kubectl().run(&["--namespace=kube-system", "delete", "pod", "free", "--wait=false"]).expect_success();
+
+    // Where a policy looks, new Pods wait; all else goes on.
+    tenant.kubectl().create(&tenant.pod("new", "good")).expect_refusal(&["failed calling webhook"]);
+    let annotate = ["annotate", "deployment/chat", "note=updated", "--overwrite"];
+    tenant.kubectl().run(&annotate).expect_success();
+    eventually_blocking("its controller updates the Deployment", Deadline::seconds(30), || {
+        let chat = tenant.kubectl().get("deployment", "chat");
+        let seen = (chat["metadata"]["generation"].clone(), chat["status"]["observedGeneration"].clone());
+        if seen.0 == seen.1 { Ok(()) } else { Err(format!("{seen:?}")) }
+    });
+    tenant.kubectl().run(&["scale", "deployment/chat", "--replicas=0"]).expect_success();
+    eventually_blocking("it is scaled down", Deadline::seconds(60), || {
+        let pods = tenant.kubectl().list("pods");
+        if pods.is_empty() { Ok(()) } else { Err(format!("{} Pods", pods.len())) }
+    });
+    tenant.kubectl().run(&["delete", "deployment", "chat", "--timeout=60s"]).expect_success();
+
+    cluster.own().run(&["scale", "deployment", "weighbridge-webhook", "--replicas=2"]).expect_success();
+    cluster.own().run(&["scale", "deployment", "weighbridge-operator", "--replicas=1"]).expect_success();
+    whole(&cluster);
+    tenant.kubectl().create(&tenant.pod("new", "good")).expect_success();
+}
+
+#[test]
+fn all_pods_deleted_at_once_come_back_by_themselves() {
+    let (_turn, cluster) = alone();
+    let tenant = judged_tenant(&cluster, "wiped");
+    cluster.own().run(&["delete", "pods", "--all", "--grace-period=0", "--force", "--wait=false"]).expect_success();
+    whole(&cluster);
+    eventually_blocking("a signed model is admitted again", Deadline::seconds(60), || {
+        let said = tenant.kubectl().apply(&tenant.pod("chat", "good"));
+        if said.success { Ok(()) } else { Err(said.to_string()) }
+    });
+    assert!(!tenant.kubectl().apply(&tenant.pod("other", "bare")).success);
+}
+
+/// A steady stream of dry-run creations through the API server.
+struct Stream {
+    stop: Arc<AtomicBool>,
+    calls: Arc<AtomicU32>,
+    callers: Vec<JoinHandle<Vec<String>>>,
+}
+
+impl Stream {
+    fn start(tenant: &Tenant) -> Self {
+        let (stop, calls) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU32::new(0)));
+        let caller = |name: &str| {
+            let (stop, calls, kubectl) = (Arc::clone(&stop), Arc::clone(&calls), tenant.kubectl());
+            let pod = tenant.pod(name, "good").to_string();
+            std::thread::spawn(move || {
+                let mut failed = Vec::new();
+                while !stop.load(Ordering::Relaxed) {
+                    let said = kubectl.feed(&["create", "--dry-run=server", "--filename", "-"], &pod);
+                    calls.fetch_add(1, Ordering::Relaxed);
+                    if !said.success {
+                        failed.push(said.to_string());
+                    }
+                }
+                failed
+            })
+        };
+        let callers = ["one", "two", "three"].map(caller).into();
+        Stream { stop, calls, callers }
+    }
+
+    /// Waits until so many more calls have been made.
+    fn pass(&self, more: u32) {
+        let goal = self.calls.load(Ordering::Relaxed) + more;
+        eventually_blocking("the stream flows", Deadline::seconds(120), || {
+            let calls = self.calls.load(Ordering::Relaxed);
+            if calls >= goal { Ok(()) } else { Err(format!("{calls} of {goal} calls")) }
+        });
+    }
+
+    /// The calls that failed.
+    fn end(self) -> Vec<String> {
+        self.stop.store(true, Ordering::Relaxed);
+        self.callers.into_iter().flat_map(|caller| caller.join().expect("a caller")).collect()
+    }
+}
+
+#[test]
+fn a_replica_that_is_deleted_in_order_loses_no_call() {
+    let (_turn, cluster) = alone();
+    let tenant = judged_tenant(&cluster, "rolling");
+    let stream = Stream::start(&tenant);
+    stream.pass(20);
+    let victim = cluster.pods_of("webhook")[0]["metadata"]["name"].as_str().expect("a name").to_owned();
+    cluster.own().run(&["delete", "pod", &victim, "--timeout=90s"]).expect_success();
+    whole(&cluster);
+    stream.pass(20);
+    assert_eq!(stream.end(), Vec::<String>::new());
+}
+
+#[test]
+fn a_replica_that_is_killed_fails_closed_and_not_for_long() {
+    let (_turn, cluster) = alone();
+    let tenant = judged_tenant(&cluster, "killed");
+    let stream = Stream::start(&tenant);
+    stream.pass(20);
+    let victim = cluster.pods_of("webhook")[0]["metadata"]["name"].as_str().expect("a name").to_owned();
+    cluster.own().run(&["delete", "pod", &victim, "--grace-period=0", "--force", "--wait=false"]).expect_success();
+    whole(&cluster);
+    stream.pass(20);
+    let failed = stream.end();
+    assert!(failed.iter().all(|said| said.contains("failed calling webhook")), "{failed:?}");
+    // Three callers, five seconds at the most: a handful of calls each.
+    assert!(failed.len() <= 100, "{} calls failed", failed.len());
+}
+
+#[test]
+fn the_serving_pair_is_renewed_under_load_without_a_failed_call() {
+    let (_turn, cluster) = alone();
+    let tenant = judged_tenant(&cluster, "renewed");
+    let stream = Stream::start(&tenant);
+    stream.pass(20);
+    let serial = || {
+        let secret = cluster.own().get("secret", "weighbridge-serving");
+        secret["data"]["tls.crt"].as_str().map(str::to_owned)
+    };
+    let before = serial().expect("a serving pair");
+    cluster.own().run(&["annotate", "secret", "weighbridge-serving", "weighbridge.dev/renew=now", "--overwrite"]).expect_success();
+    eventually_blocking("a new pair", Deadline::seconds(60), || match serial() {
+        Some(now) if now != before => Ok(()),
+        _ => Err("the same pair".to_owned()),
+    });
+    stream.pass(60);
+    assert_eq!(stream.end(), Vec::<String>::new());
+}
