@@ -55,7 +55,8 @@ fn a_policy_with_a_broken_key_says_so_and_lets_nothing_in() {
     tenant.claim("model").sign(&key);
     assert_eq!(tenant.record("model").0, "True");
     let mut policy = tenant.policy(&key);
-    policy["spec"]["authorities"][0]["key"]["data"] = json!("-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n");
+    policy["spec"]["authorities"][0]["key"]["data"] =
+        json!("-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n");
     tenant.cluster().kubectl().apply(&policy).expect_success();
     let name = tenant.namespace.clone();
     eventually_blocking("Accepted=False", Deadline::seconds(30), || {
@@ -63,7 +64,8 @@ fn a_policy_with_a_broken_key_says_so_and_lets_nothing_in() {
         if accepted.0 == "False" { Ok(()) } else { Err(format!("{accepted:?}")) }
     });
     eventually_blocking("nothing gets in", Deadline::seconds(30), || {
-        let said = tenant.kubectl().run(&["run", "free", "--image=x", "--dry-run=server", "--overrides", &overrides(&tenant)]);
+        let said =
+            tenant.kubectl().run(&["run", "free", "--image=x", "--dry-run=server", "--overrides", &overrides(&tenant)]);
         if said.stderr.contains("[PolicyInvalid]") { Ok(()) } else { Err(said.to_string()) }
     });
     // Put right, it works again.
@@ -189,7 +191,11 @@ fn a_verifier_that_is_deleted_in_mid_run_is_made_again() {
         found.ok_or(names)
     });
     tenant.kubectl().run(&["delete", &verifier]).expect_success();
-    tenant.cluster().kubectl().run(&["label", "node", "node-1", "e2e.weighbridge.dev/evicted=yes", "--overwrite"]).expect_success();
+    tenant
+        .cluster()
+        .kubectl()
+        .run(&["label", "node", "node-1", "e2e.weighbridge.dev/evicted=yes", "--overwrite"])
+        .expect_success();
     assert_eq!(tenant.settled("model").0, "True");
 }
 

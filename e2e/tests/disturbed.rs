@@ -103,7 +103,8 @@ fn a_webhook_that_cannot_watch_is_never_ready() {
     let (_turn, cluster) = alone();
     // The same program with an account that may not list anything: a copy of the real Deployment's Pod.
     let pods = cluster.pods_of("webhook");
-    let mut pod = json!({ "apiVersion": "v1", "kind": "Pod", "metadata": { "name": "blind" }, "spec": pods[0]["spec"] });
+    let mut pod =
+        json!({ "apiVersion": "v1", "kind": "Pod", "metadata": { "name": "blind" }, "spec": pods[0]["spec"] });
     cluster.own().run(&["create", "serviceaccount", "blind"]);
     let spec = pod["spec"].as_object_mut().expect("a spec");
     for assigned in ["nodeName", "volumes", "serviceAccount", "tolerations", "hostname"] {
@@ -149,9 +150,21 @@ fn nothing_else_stops_when_weighbridge_is_away() {
     bystander.kubectl().apply(&pod).expect_success();
     let ready = ["wait", "--for=condition=Ready", "--timeout=60s", "pod/free"];
     bystander.kubectl().run(&ready).expect_success();
-    let system = cluster.kubectl().run(&["--namespace=kube-system", "run", "free", "--image", &cluster.busybox(), "--", "sleep", "1000"]);
+    let system = cluster.kubectl().run(&[
+        "--namespace=kube-system",
+        "run",
+        "free",
+        "--image",
+        &cluster.busybox(),
+        "--",
+        "sleep",
+        "1000",
+    ]);
     system.expect_success();
-    cluster.kubectl().run(&["--namespace=kube-system", "wait", "--for=condition=Ready", "--timeout=60s", "pod/free"]).expect_success();
+    cluster
+        .kubectl()
+        .run(&["--namespace=kube-system", "wait", "--for=condition=Ready", "--timeout=60s", "pod/free"])
+        .expect_success();
     cluster.kubectl().run(&["--namespace=kube-system", "delete", "pod", "free", "--wait=false"]).expect_success();
 
     // Where a policy looks, new Pods wait; all else goes on.
@@ -274,7 +287,10 @@ fn the_serving_pair_is_renewed_under_load_without_a_failed_call() {
         secret["data"]["tls.crt"].as_str().map(str::to_owned)
     };
     let before = serial().expect("a serving pair");
-    cluster.own().run(&["annotate", "secret", "weighbridge-serving", "weighbridge.dev/renew=now", "--overwrite"]).expect_success();
+    cluster
+        .own()
+        .run(&["annotate", "secret", "weighbridge-serving", "weighbridge.dev/renew=now", "--overwrite"])
+        .expect_success();
     eventually_blocking("a new pair", Deadline::seconds(60), || match serial() {
         Some(now) if now != before => Ok(()),
         _ => Err("the same pair".to_owned()),

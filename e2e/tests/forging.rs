@@ -89,7 +89,8 @@ fn nobody_gets_into_a_verifier_pod() {
 fn nobody_changes_a_verifier_pod() {
     let stage = stage("changed");
     let pod = stage.waiting_verifier();
-    let owner = json!({ "apiVersion": "v1", "kind": "ConfigMap", "name": "x", "uid": "00000000-0000-0000-0000-000000000000" });
+    let owner =
+        json!({ "apiVersion": "v1", "kind": "ConfigMap", "name": "x", "uid": "00000000-0000-0000-0000-000000000000" });
     let toleration = json!({ "key": "x", "operator": "Exists", "effect": "NoExecute" });
     for patch in [
         json!({ "spec": { "containers": [{ "name": "verifier", "image": stage.tenant.cluster().busybox() }] } }),
@@ -101,7 +102,8 @@ fn nobody_changes_a_verifier_pod() {
     ] {
         guarded(&stage.patch(&pod, &patch), "guard-verifier");
     }
-    let resources = json!({ "spec": { "containers": [{ "name": "verifier", "resources": { "requests": { "cpu": "1m" } } }] } });
+    let resources =
+        json!({ "spec": { "containers": [{ "name": "verifier", "resources": { "requests": { "cpu": "1m" } } }] } });
     let resize = ["patch", "pod", &pod, "--subresource=resize", "--patch", &resources.to_string()];
     guarded(&stage.attacker.run(&resize), "guard-verifier");
     let status = json!({ "status": { "phase": "Succeeded" } });
@@ -199,7 +201,12 @@ fn mutated(purpose: &str, expression: &str) {
     });
     for object in &objects {
         let kind = object["kind"].as_str().expect("a kind");
-        stage.tenant.cluster().kubectl().run(&["delete", kind, &stage.tenant.namespace, "--wait=false"]).expect_success();
+        stage
+            .tenant
+            .cluster()
+            .kubectl()
+            .run(&["delete", kind, &stage.tenant.namespace, "--wait=false"])
+            .expect_success();
     }
     let said = stage.tenant.kubectl().apply(&stage.tenant.pod("chat", "bad"));
     assert!(!said.success, "{said} with {record}");

@@ -3,6 +3,8 @@
 //! Receives arguments, gives an exit code. Nothing below this layer sees a flag or an environment variable, and
 //! nothing here decides about a model.
 
+mod completions;
+mod record;
 mod verifier;
 mod verify;
 
@@ -24,14 +26,18 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Verify(verify::Flags),
+    Record(record::Flags),
     Verifier(verifier::Flags),
+    Completions(completions::Flags),
 }
 
 impl Command {
     fn run(self, out: &mut dyn Write) -> Result<Exit, UsageError> {
         match self {
             Command::Verify(flags) => flags.run(out),
+            Command::Record(flags) => flags.run(out),
             Command::Verifier(flags) => flags.run(),
+            Command::Completions(flags) => Ok(flags.run(out)),
         }
     }
 }
