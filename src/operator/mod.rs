@@ -4,6 +4,7 @@
 //! [`runner::run`], and act only while this process is the leader.
 
 pub mod call;
+pub mod certificates;
 pub mod conditions;
 pub mod events;
 pub mod runner;
