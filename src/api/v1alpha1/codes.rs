@@ -10,10 +10,10 @@ use serde::{Deserialize, Serialize};
 
 /// Declares an enum whose variants are spelt the same everywhere: in Rust, in JSON and in a metric label.
 macro_rules! closed_set {
-    ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident,)+ }) => {
-        $(#[$doc])*
+    ($(#[doc = $doc:literal])* $name:ident { $($(#[doc = $vdoc:literal])* $variant:ident,)+ }) => {
+        $(#[doc = $doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
-        pub enum $name { $($(#[$vdoc])* $variant,)+ }
+        pub enum $name { $($(#[doc = $vdoc])* $variant,)+ }
 
         impl $name {
             /// Every member, in the order of their declaration.
@@ -22,6 +22,16 @@ macro_rules! closed_set {
             /// The word itself, as it stands in conditions, metrics and messages.
             pub const fn as_str(self) -> &'static str {
                 match self { $($name::$variant => stringify!($variant),)+ }
+            }
+
+            /// What the word means: its documentation, for people who look it up.
+            pub fn doc(self) -> &'static str {
+                match self { $($name::$variant => concat!($($vdoc),*).trim_start(),)+ }
+            }
+
+            /// What the members have in common.
+            pub fn about() -> &'static str {
+                concat!($($doc),*).trim_start()
             }
         }
 
