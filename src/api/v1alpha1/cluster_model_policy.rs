@@ -60,7 +60,7 @@ pub struct ClusterModelPolicySpec {
     pub authorities: Vec<Authority>,
     /// How many distinct authorities MUST have signed, each with a signer of its own. Default 1.
     #[serde(default = "one")]
-    #[schemars(range(min = 1, max = 16))]
+    #[schemars(range(min = 1, max = 16), extend("format" = "int32"))]
     pub required: u32,
     /// Rules about the content of the model and the way in which it is mounted.
     #[serde(default)]
