@@ -6,6 +6,7 @@ pub mod cli;
 pub mod clock;
 pub mod decision;
 pub mod facts;
+pub mod generate;
 pub mod index;
 pub mod lease;
 pub mod model;

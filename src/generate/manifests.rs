@@ -1,0 +1,54 @@
+//! The rendered install, for `kubectl apply -f`: what Helm makes of the chart with its default values.
+
+use std::ffi::OsStr;
+use std::io;
+use std::path::Path;
+use std::process::Command;
+
+use super::{Artifact, notice};
+
+/// The namespace that the rendered install goes to.
+const NAMESPACE: &str = "weighbridge";
+/// Stands where the digest of the image must be put: a commit cannot hold the digest of the image that is built from
+/// it.
+const NO_DIGEST: &str = "sha256:0000000000000000000000000000000000000000000000000000000000000000";
+
+/// Why the chart could not be rendered.
+#[derive(Debug, thiserror::Error)]
+pub enum HelmError {
+    /// There is no such program.
+    #[error("{program}: {source}; name it by --helm or HELM")]
+    Missing {
+        /// The program that was asked for.
+        program: String,
+        /// The cause.
+        #[source]
+        source: io::Error,
+    },
+    /// Helm did not accept the chart.
+    #[error("helm template failed: {0}")]
+    Failed(String),
+}
+
+/// Renders the chart below the root with the program `helm`.
+pub fn rendered(root: &Path, helm: &OsStr) -> Result<Artifact, HelmError> {
+    let output = Command::new(helm)
+        .args(["template", "weighbridge", "charts/weighbridge", "--namespace", NAMESPACE, "--no-hooks"])
+        .args(["--set", &format!("image.digest={NO_DIGEST}")])
+        .current_dir(root)
+        .output()
+        .map_err(|source| HelmError::Missing { program: helm.to_string_lossy().into_owned(), source })?;
+    if !output.status.success() {
+        return Err(HelmError::Failed(String::from_utf8_lossy(&output.stderr).trim().to_owned()));
+    }
+    let chart = String::from_utf8_lossy(&output.stdout);
+    let content = format!(
+        "{}#\n# Before it is applied, put the digest of the image where {} stands (in four places):\n\
+         #   sed 's/{NO_DIGEST}/<digest>/' manifests/weighbridge.yaml | kubectl apply --server-side -f -\n\
+         ---\napiVersion: v1\nkind: Namespace\nmetadata:\n  name: {NAMESPACE}\n  labels:\n    \
+         pod-security.kubernetes.io/enforce: restricted\n{chart}",
+        notice("charts/weighbridge"),
+        "sha256:000…",
+    );
+    Ok(Artifact { path: "manifests/weighbridge.yaml".into(), content })
+}

@@ -1,0 +1,285 @@
+//! What the accounts of weighbridge may do: one table, from which the chart's roles are made.
+//!
+//! Each row says why it is there. A right that no code uses is taken out here, and nowhere else.
+
+use super::helm::{LABELS, NAMESPACE, OPERATOR, WEBHOOK};
+use super::{Artifact, notice};
+
+/// Who is granted something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Account {
+    Webhook,
+    Operator,
+}
+
+/// Where a grant holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Scope {
+    /// In the whole cluster.
+    Cluster,
+    /// In the namespace of weighbridge.
+    Own,
+}
+
+/// Which objects a grant is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Names {
+    Any,
+    /// These alone; Helm expressions are expanded.
+    Only(Words),
+    /// The Secrets that the chart value lists; no rule at all while it is empty.
+    TrustSecrets,
+}
+
+/// One row: an account may do `verbs` to `resources`, because.
+struct Grant {
+    account: Account,
+    scope: Scope,
+    group: &'static str,
+    resources: Words,
+    verbs: Words,
+    names: Names,
+    why: &'static str,
+}
+
+use Account::{Operator, Webhook};
+use Names::{Any, Only, TrustSecrets};
+use Scope::{Cluster, Own};
+
+const READ: &[&str] = &["get", "list", "watch"];
+const WRITE: &[&str] = &["patch", "update"];
+const ALL: &[&str] = &["get", "list", "watch", "create", "update", "patch", "delete"];
+const API: &str = "weighbridge.dev";
+const SERVING_SECRET: &str = "{{ .Values.tls.secretName }}";
+const CA_SECRET: &str = "{{ .Values.tls.caSecretName }}";
+
+/// The name of the webhook configuration that the operator's leader owns.
+const WEBHOOK_CONFIGURATION: &str = "weighbridge";
+/// The name of the operator's Deployment and of its cluster role.
+const OPERATOR_NAME: &str = "weighbridge-operator";
+
+type Words = &'static [&'static str];
+
+const fn webhook(
+    scope: Scope,
+    group: &'static str,
+    resources: Words,
+    verbs: Words,
+    names: Names,
+    why: &'static str,
+) -> Grant {
+    Grant { account: Webhook, scope, group, resources, verbs, names, why }
+}
+
+const fn operator(
+    scope: Scope,
+    group: &'static str,
+    resources: Words,
+    verbs: Words,
+    names: Names,
+    why: &'static str,
+) -> Grant {
+    Grant { account: Operator, scope, group, resources, verbs, names, why }
+}
+
+#[rustfmt::skip]
+const GRANTS: &[Grant] = &[
+    // The webhook decides from its index: it reads, and asks for records.
+    webhook(Cluster, "", &["namespaces", "persistentvolumeclaims", "persistentvolumes"], READ, Any,
+        "which policies match, and what lies behind a claim"),
+    webhook(Cluster, API, &["clustermodelpolicies", "modelverifications"], READ, Any,
+        "what to decide by"),
+    webhook(Cluster, API, &["modelverifications"], &["create"], Any,
+        "a Pod used what has no record yet; a guard keeps its status out of reach"),
+    webhook(Own, API, &["backingstores"], READ, Any,
+        "write epochs"),
+    webhook(Own, "", &["configmaps"], READ, Any,
+        "public keys that policies refer to, by label"),
+    webhook(Own, "", &["secrets"], READ, TrustSecrets,
+        "public keys that policies refer to, each by its name: a right to list all would include the key of the CA"),
+    webhook(Own, "", &["secrets"], READ, Only(&[SERVING_SECRET]),
+        "the serving pair"),
+    webhook(Own, "coordination.k8s.io", &["leases"], ALL, Any,
+        "what each replica serves"),
+
+    // The operator: what workloads use.
+    operator(Cluster, "", &["namespaces", "persistentvolumeclaims", "persistentvolumes", "pods"], READ, Any,
+        "what workloads use, and what lies behind it"),
+    operator(Cluster, "apps", &["daemonsets", "deployments", "replicasets", "statefulsets"], READ, Any,
+        "what workloads use"),
+    operator(Cluster, "batch", &["cronjobs", "jobs"], READ, Any,
+        "what workloads use"),
+    // The operator: records and their verifiers.
+    operator(Cluster, "", &["pods"], &["create", "delete"], Any,
+        "verifier Pods; a guard limits this account to them"),
+    operator(Cluster, API, &["clustermodelpolicies"], READ, Any,
+        "what to verify"),
+    operator(Cluster, API, &["clustermodelpolicies/status"], &["patch"], Any,
+        "what became of a policy"),
+    operator(Cluster, API, &["modelverifications", "workloadverifications"], ALL, Any,
+        "records and the status that people look up"),
+    operator(Cluster, API, &["modelverifications/status", "workloadverifications/status"], WRITE, Any,
+        "this account alone writes it"),
+    operator(Cluster, "events.k8s.io", &["events"], &["create", "patch"], Any,
+        "to say what happened, where people look"),
+    operator(Own, API, &["backingstores"], ALL, Any,
+        "write epochs"),
+    operator(Own, API, &["backingstores/status"], WRITE, Any,
+        "write epochs"),
+    operator(Own, "", &["configmaps"], READ, Any,
+        "public keys that policies refer to, by label"),
+    operator(Own, "", &["secrets"], READ, TrustSecrets,
+        "public keys that policies refer to, each by its name"),
+    // The operator: the webhook's registration.
+    operator(Cluster, "admissionregistration.k8s.io", &["validatingwebhookconfigurations"], &["create"], Any,
+        "to register the webhook; creation cannot be limited by name"),
+    operator(Cluster, "admissionregistration.k8s.io", &["validatingwebhookconfigurations"],
+        &["get", "list", "watch", "update", "patch", "delete"], Only(&[WEBHOOK_CONFIGURATION]),
+        "to keep, arm and remove our own registration"),
+    operator(Cluster, "rbac.authorization.k8s.io", &["clusterroles"], &["get"], Only(&[OPERATOR_NAME]),
+        "our own, which owns the registration, so that it goes when the chart goes"),
+    operator(Own, "", &["configmaps"], &["create"], Any,
+        "the probe, as a dry run, before the webhook is armed"),
+    operator(Own, "", &["secrets"], &["create"], Any,
+        "the CA and the serving pair; creation cannot be limited by name"),
+    operator(Own, "", &["secrets"], &["get", "list", "watch", "update", "patch"], Only(&[SERVING_SECRET, CA_SECRET]),
+        "to renew the CA and the serving pair"),
+    operator(Own, "coordination.k8s.io", &["leases"], ALL, Any,
+        "leadership, and what each replica of the webhook serves"),
+    operator(Own, "apps", &["deployments/scale"], &["get", "patch", "update"], Only(&[OPERATOR_NAME]),
+        "uninstalling stops the operator first, else it would register the webhook again"),
+];
+
+/// A role whose rights Kubernetes adds to roles of its own.
+struct Aggregated {
+    name: &'static str,
+    into: Words,
+    resources: Words,
+    verbs: Words,
+}
+
+/// Rights that users of the cluster get by the roles that they have already.
+const AGGREGATED: &[Aggregated] = &[
+    Aggregated {
+        name: "weighbridge-view",
+        into: &["view", "edit", "admin"],
+        resources: &["clustermodelpolicies", "modelverifications", "workloadverifications"],
+        verbs: READ,
+    },
+    // Status is out of their reach by a guard, whatever a role says.
+    Aggregated {
+        name: "weighbridge-edit",
+        into: &["edit", "admin"],
+        resources: &["modelverifications"],
+        verbs: &["create", "update", "patch", "delete"],
+    },
+];
+
+/// The chart's template with every role and binding.
+pub(super) fn artifact() -> Artifact {
+    let mut text = notice("src/generate/rbac.rs");
+    for account in [Webhook, Operator] {
+        for scope in [Cluster, Own] {
+            text += &role(account, scope);
+        }
+    }
+    text.extend(AGGREGATED.iter().map(aggregated));
+    Artifact { path: "charts/weighbridge/templates/rbac.yaml".into(), content: text }
+}
+
+/// A role and its binding.
+fn role(account: Account, scope: Scope) -> String {
+    let (name, subject) = match account {
+        Webhook => ("weighbridge-webhook", WEBHOOK),
+        Operator => (OPERATOR_NAME, OPERATOR),
+    };
+    let (kind, place) = match scope {
+        Cluster => ("ClusterRole", String::new()),
+        Own => ("Role", format!("  namespace: {NAMESPACE}\n")),
+    };
+    let header = |kind: &str| {
+        format!(
+            "---\napiVersion: rbac.authorization.k8s.io/v1\nkind: {kind}\nmetadata:\n  name: {name}\n{place}{LABELS}"
+        )
+    };
+    let rules: String =
+        GRANTS.iter().filter(|grant| grant.account == account && grant.scope == scope).map(rule).collect();
+    format!(
+        "{}rules:\n{rules}{}roleRef: {{apiGroup: rbac.authorization.k8s.io, kind: {kind}, name: {name}}}\nsubjects:\n\
+         - kind: ServiceAccount\n  name: {subject}\n  namespace: {NAMESPACE}\n",
+        header(kind),
+        header(&format!("{kind}Binding")),
+    )
+}
+
+fn rule(grant: &Grant) -> String {
+    let Grant { account: _, scope: _, group, resources, verbs, names, why } = grant;
+    let rule = format!(
+        "# {why}\n- apiGroups: [{group:?}]\n  resources: [{}]\n  verbs: [{}]\n",
+        resources.join(", "),
+        verbs.join(", ")
+    );
+    match names {
+        Any => rule,
+        Only(names) => format!("{rule}  resourceNames: [{}]\n", quoted(names)),
+        TrustSecrets => format!(
+            "{{{{- with .Values.trust.secretNames }}}}\n{rule}  resourceNames: {{{{ toJson . }}}}\n{{{{- end }}}}\n"
+        ),
+    }
+}
+
+fn quoted(names: &[&str]) -> String {
+    names.iter().map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(", ")
+}
+
+fn aggregated(role: &Aggregated) -> String {
+    let Aggregated { name, into, resources, verbs } = role;
+    let labels: String =
+        into.iter().map(|role| format!("    rbac.authorization.k8s.io/aggregate-to-{role}: \"true\"\n")).collect();
+    format!(
+        "---\napiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRole\nmetadata:\n  name: {name}\n{LABELS}{labels}\
+         rules:\n- apiGroups: [{API}]\n  resources: [{}]\n  verbs: [{}]\n",
+        resources.join(", "),
+        verbs.join(", ")
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn grants(account: Account) -> impl Iterator<Item = &'static Grant> {
+        GRANTS.iter().filter(move |grant| grant.account == account)
+    }
+
+    #[test]
+    fn nobody_reads_secrets_but_by_name_in_our_namespace() {
+        for grant in GRANTS.iter().filter(|grant| grant.resources.contains(&"secrets")) {
+            assert_eq!(grant.scope, Own, "{}", grant.why);
+            assert!(grant.names != Any || grant.verbs == ["create"], "{}", grant.why);
+        }
+    }
+
+    #[test]
+    fn the_webhook_cannot_reach_the_key_of_the_ca() {
+        assert!(grants(Webhook).all(|grant| !matches!(grant.names, Only(names) if names.contains(&CA_SECRET))));
+    }
+
+    #[test]
+    fn nothing_is_granted_wholesale_and_nobody_may_exec_or_read_logs() {
+        for grant in GRANTS {
+            for word in grant.resources.iter().chain(grant.verbs).chain([&grant.group]) {
+                assert!(!word.contains('*'), "{}", grant.why);
+            }
+            let forbidden = ["pods/exec", "pods/attach", "pods/portforward", "pods/log", "pods/ephemeralcontainers"];
+            assert!(grant.resources.iter().all(|resource| !forbidden.contains(resource)), "{}", grant.why);
+        }
+    }
+
+    #[test]
+    fn the_webhook_writes_nothing_in_other_namespaces_but_new_records() {
+        for grant in grants(Webhook).filter(|grant| grant.scope == Cluster && grant.verbs != READ) {
+            assert_eq!((grant.resources, grant.verbs), (&["modelverifications"][..], &["create"][..]));
+        }
+    }
+}
