@@ -4,6 +4,7 @@
 //! nothing here decides about a model.
 
 mod completions;
+mod generate;
 mod record;
 mod verifier;
 mod verify;
@@ -25,6 +26,7 @@ struct Cli {
 /// One line for each subcommand; what it does stands in the file of its name.
 #[derive(Debug, Subcommand)]
 enum Command {
+    Generate(generate::Flags),
     Verify(verify::Flags),
     Record(record::Flags),
     Verifier(verifier::Flags),
@@ -34,6 +36,7 @@ enum Command {
 impl Command {
     fn run(self, out: &mut dyn Write) -> Result<Exit, UsageError> {
         match self {
+            Command::Generate(flags) => flags.run(out),
             Command::Verify(flags) => flags.run(out),
             Command::Record(flags) => flags.run(out),
             Command::Verifier(flags) => flags.run(),

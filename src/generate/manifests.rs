@@ -1,11 +1,10 @@
 //! The rendered install, for `kubectl apply -f`: what Helm makes of the chart with its default values.
 
 use std::ffi::OsStr;
-use std::io;
 use std::path::Path;
 use std::process::Command;
 
-use super::{Artifact, notice};
+use super::{Artifact, GenerateError, notice};
 
 /// The namespace that the rendered install goes to.
 const NAMESPACE: &str = "weighbridge";
@@ -13,33 +12,16 @@ const NAMESPACE: &str = "weighbridge";
 /// it.
 const NO_DIGEST: &str = "sha256:0000000000000000000000000000000000000000000000000000000000000000";
 
-/// Why the chart could not be rendered.
-#[derive(Debug, thiserror::Error)]
-pub enum HelmError {
-    /// There is no such program.
-    #[error("{program}: {source}; name it by --helm or HELM")]
-    Missing {
-        /// The program that was asked for.
-        program: String,
-        /// The cause.
-        #[source]
-        source: io::Error,
-    },
-    /// Helm did not accept the chart.
-    #[error("helm template failed: {0}")]
-    Failed(String),
-}
-
 /// Renders the chart below the root with the program `helm`.
-pub fn rendered(root: &Path, helm: &OsStr) -> Result<Artifact, HelmError> {
+pub fn rendered(root: &Path, helm: &OsStr) -> Result<Artifact, GenerateError> {
     let output = Command::new(helm)
         .args(["template", "weighbridge", "charts/weighbridge", "--namespace", NAMESPACE, "--no-hooks"])
         .args(["--set", &format!("image.digest={NO_DIGEST}")])
         .current_dir(root)
         .output()
-        .map_err(|source| HelmError::Missing { program: helm.to_string_lossy().into_owned(), source })?;
+        .map_err(|source| GenerateError::NoHelm { program: helm.to_string_lossy().into_owned(), source })?;
     if !output.status.success() {
-        return Err(HelmError::Failed(String::from_utf8_lossy(&output.stderr).trim().to_owned()));
+        return Err(GenerateError::Chart(String::from_utf8_lossy(&output.stderr).trim().to_owned()));
     }
     let chart = String::from_utf8_lossy(&output.stdout);
     let content = format!(

@@ -13,7 +13,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-pub use manifests::{HelmError, rendered};
+pub use manifests::rendered;
 
 /// A file that is generated: its path from the root of the repository, and what is in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,6 +45,20 @@ pub enum GenerateError {
         #[source]
         source: io::Error,
     },
+    /// There is no such program.
+    #[error(
+        "manifests/weighbridge.yaml was not looked at: {program}: {source} (--helm names it, --skip-manifests does without)"
+    )]
+    NoHelm {
+        /// The program that was asked for.
+        program: String,
+        /// The cause.
+        #[source]
+        source: io::Error,
+    },
+    /// Helm did not accept the chart.
+    #[error("helm template failed: {0}")]
+    Chart(String),
 }
 
 /// Every file that needs nothing but this program.
