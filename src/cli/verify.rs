@@ -185,7 +185,7 @@ fn print_verified(out: &mut dyn Write, model: &str, report: &Report) -> io::Resu
         writeln!(out, "  bundle           {bundle}")?;
     }
     if report.left_out.count > 0 {
-        let more = report.left_out.count - report.left_out.first.len() as u64;
+        let more = report.left_out.count.saturating_sub(report.left_out.first.len() as u64);
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
         writeln!(out, "  left out         {}{more}", report.left_out.first.join(", "))?;
     }

@@ -15,8 +15,8 @@ const GIT_PATHS: [&str; 4] = [".git", ".gitattributes", ".github", ".gitignore"]
 /// What was read.
 #[derive(Default)]
 pub(super) struct Read {
-    /// The length of the files that were hashed, in bytes.
-    pub(super) bytes: u64,
+    /// The length of the files that were hashed, in bytes, once all of them are.
+    pub(super) bytes: Option<u64>,
     /// What was left out of the comparison.
     pub(super) left_out: Names,
 }
@@ -55,7 +55,7 @@ pub(super) fn check(
         pace.take(bytes);
     };
     let hashed = hash_files(&located.folder, &listed, links, manifest.algorithm(), request.threads, &advance)?;
-    read.bytes = bytes;
+    read.bytes = Some(bytes);
     let hashed = hashed.into_iter().map(|(name, digest)| (name_as_listed(&name), digest)).collect();
     Ok(manifest.compare(Found { hashed, extra }, &rules)?)
 }

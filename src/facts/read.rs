@@ -32,11 +32,14 @@ fn gather(
     report: &mut Report,
 ) -> Result<(), Finding> {
     check_path_fits(request)?;
-    let located = locate(request)?;
+    let mut located = locate(request)?;
     report.model_root = Some(located.root.to_string());
     report.bundle = Some(located.bundle_at.clone());
     report.signature_verified = Some(false);
-    let bundle = Bundle::parse(&located.bundle).map_err(Rejection::from)?;
+    // A large bundle is not kept in memory next to what was read from it.
+    let text = std::mem::take(&mut located.bundle);
+    let bundle = Bundle::parse(&text).map_err(Rejection::from)?;
+    drop(text);
     let verified = verify(&bundle, trust, now);
     let (statement, signature) = match verified {
         Ok(verified) => {
@@ -56,7 +59,7 @@ fn gather(
     }
     let mut read = content::Read::default();
     let content = content::check(&located, &statement, request, progress, &mut read);
-    report.bytes = Some(read.bytes);
+    report.bytes = read.bytes;
     report.left_out = read.left_out.into();
     report.content_verified = match &content {
         Ok(()) => Some(true),

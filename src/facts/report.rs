@@ -235,6 +235,7 @@ impl Report {
         rule(self.content_verified.is_none() || self.model_digest.is_some(), "files are compared with a manifest")?;
         let complete = signed && (self.extent == Extent::SignatureOnly || self.content_verified == Some(true));
         rule(verified == complete, "the outcome is not what was found")?;
+        rule(self.left_out.first.len() as u64 <= self.left_out.count, "more names than there are")?;
         let message = self.outcome.message();
         let texts = self.left_out.first.iter().map(String::as_str).chain(self.bundle.as_deref()).chain(message);
         rule(texts.flat_map(str::chars).all(|char| !char.is_control()), "text is not fit to be shown")
@@ -382,7 +383,7 @@ mod tests {
     #[test]
     fn contradictions_are_refused() {
         type Change = fn(&mut Report);
-        let cases: [(&str, Change); 13] = [
+        let cases: [(&str, Change); 14] = [
             ("no signature", |r| r.signature_verified = Some(false)),
             ("no signature at all", |r| r.signature_verified = None),
             ("no signer", |r| r.signers.clear()),
@@ -395,6 +396,7 @@ mod tests {
             ("no root", |r| r.model_root = None),
             ("a root elsewhere", |r| r.model_root = Some("../../x".into())),
             ("a terminal's codes", |r| r.bundle = Some("\u{1b}[2J".into())),
+            ("names that do not count", |r| r.left_out = LeftOut { first: vec!["x".into(), "y".into()], count: 1 }),
             ("refused although all holds", |r| {
                 let finding = Finding::new(RefusedCode::Unsigned, "x");
                 r.outcome = finding.into();

@@ -24,7 +24,9 @@ const MAX_RESOLVE_ATTEMPTS: u32 = 32;
 pub enum Links {
     /// A link is an error.
     Refuse,
-    /// A link to a file is followed as long as it stays beneath the folder.
+    /// A link to a file is followed as long as it stays beneath the folder that is read: the model's root. A link to
+    /// elsewhere on the same volume is not enough, because a workload that mounts the model alone (`subPath`) would
+    /// find something else behind it.
     Follow,
 }
 

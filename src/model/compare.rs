@@ -62,7 +62,7 @@ impl Names {
 impl fmt::Display for Names {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.first.join(", "))?;
-        match self.count - self.first.len() {
+        match self.count.saturating_sub(self.first.len()) {
             0 => Ok(()),
             more => write!(f, " and {more} more"),
         }

@@ -20,7 +20,7 @@ pub fn shown_to(text: &str, limit: usize) -> String {
     let mut chars = text.chars().peekable();
     while let Some(char) = chars.next() {
         let length = escaped(char).count();
-        let room = limit - used - usize::from(chars.peek().is_some());
+        let room = limit.saturating_sub(used + usize::from(chars.peek().is_some()));
         if length > room {
             out.push('…');
             break;

@@ -1,8 +1,10 @@
 //! What somebody may try with a bundle, each with the rejection that it must meet. The signer is trusted throughout:
 //! where a statement is at fault, it was signed properly.
 
+use proptest::prelude::*;
 use serde_json::{Value, json};
-use weighbridge::signature::{RejectionCode, TrustMaterial};
+use weighbridge::model::{Digest, Entry, Manifest, ResourceName};
+use weighbridge::signature::{Bundle, RejectionCode, TrustMaterial, claimed, verify};
 
 use crate::support::{P256, P384, P521, Signer, check, files, statement};
 
@@ -201,6 +203,46 @@ fn payloads_that_are_not_json_of_a_statement() {
         let rejection = check(&signer.bundle(payload.as_bytes()), &signer.trust()).unwrap_err();
         assert_eq!(rejection.code(), MalformedBundle, "{rejection}");
         assert!(rejection.to_string().len() < 400);
+    }
+}
+
+/// A bundle, changed somewhere, is never taken for a signature over something else, and never brings us down.
+fn mutated(at: prop::sample::Index, length: usize, with: &[u8]) {
+    thread_local! {
+        static SIGNED: (Signer, String) = {
+            let signer = Signer::new(P256);
+            let text = signer.sign(&statement(&files(&["a", "b/c"]))).to_string();
+            (signer, text)
+        };
+    }
+    SIGNED.with(|(signer, text)| {
+        let mut bytes = text.clone().into_bytes();
+        let at = at.index(bytes.len());
+        let end = (at + length).min(bytes.len());
+        bytes.splice(at..end, with.iter().copied());
+        let Ok(bundle) = Bundle::parse(&bytes) else { return };
+        drop(claimed(&bundle));
+        if let Ok(verified) = verify(&bundle, &signer.trust(), jiff::Timestamp::UNIX_EPOCH) {
+            let genuine = Manifest::new(files(&["a", "b/c"]).into_iter().map(entry).collect()).unwrap();
+            assert_eq!(verified.manifest().manifest_digest(), genuine.manifest_digest());
+        }
+    });
+}
+
+fn entry((name, digest): (String, Digest)) -> Entry {
+    Entry { name: ResourceName::parse(&name).unwrap(), digest }
+}
+
+proptest! {
+    #[test]
+    fn changed_bundles(at: prop::sample::Index, length in 0usize..8, with in "[\"{}\\[\\]:,a-zA-Z0-9+/=]{0,8}|\\PC{0,3}") {
+        mutated(at, length, with.as_bytes());
+    }
+
+    #[test]
+    fn signed_payloads_of_any_shape(payload in "(\"_type\":|\"predicate\":|[{}\\[\\],\":a-z0-9])*") {
+        let signer = Signer::new(P256);
+        prop_assert!(code(&signer.bundle(payload.as_bytes()), &signer.trust()).is_some());
     }
 }
 

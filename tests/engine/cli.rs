@@ -1,6 +1,8 @@
 //! The command line as a script meets it: arguments, exit codes, what is printed.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 
 use assert_cmd::Command;
@@ -75,6 +77,29 @@ fn not_determined_is_2() {
     fs::create_dir(dir.path().join("empty")).unwrap();
     for arguments in [&["nothing"][..], &["empty"], &["m", "--signature", "nothing.sig"]] {
         verify(dir.path(), &[arguments, &["--key", "key.pem"]].concat()).code(2).stdout(contains("[SourceMissing]"));
+    }
+}
+
+#[test]
+fn what_may_not_be_read_is_named() {
+    let (dir, _) = model();
+    let program = dir.path().join("program");
+    fs::copy(assert_cmd::cargo::cargo_bin!("weighbridge"), &program).unwrap();
+    for (path, mode) in [("m/b/c", 0o000), ("m/b", 0o000), ("m/model.sig", 0o000), ("m", 0o311)] {
+        let path = dir.path().join(path);
+        let before = fs::metadata(&path).unwrap().permissions();
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        let mut command = std::process::Command::new(&program);
+        command.args(["verify", "m", "--key", "key.pem"]).current_dir(dir.path());
+        if rustix::process::geteuid().is_root() {
+            command.uid(65534).gid(65534); // Root may read anything.
+        }
+        let output = command.output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{path:?}: {text}");
+        assert!(text.contains("Permission denied") && text.contains("[Unreadable]"), "{text}");
+        fs::set_permissions(&path, before).unwrap();
     }
 }
 
