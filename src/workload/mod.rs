@@ -3,8 +3,17 @@
 //! Receives typed objects; promises that nothing that brings data into a container is left out without being said; never
 //! looks anything up: what lies behind a claim is the business of [`crate::decision`].
 
+mod ids;
+mod kinds;
+mod mounts;
+mod paths;
+mod pod;
+mod source;
 mod store;
 
+pub use kinds::{Extract, HasModels, template};
+pub use paths::{is_at_or_below, mount_path};
+pub use pod::model_uses;
 pub use store::BackingStore;
 
 use std::fmt;
@@ -22,7 +31,7 @@ pub struct Subject {
     pub stage: Stage,
     /// The service account under which its containers run.
     pub service_account: String,
-    /// The ids with which its containers read.
+    /// The ids that the Pod sets for its containers. A container may set its own: see [`ModelUse::ids`].
     pub ids: Ids,
 }
 
@@ -63,12 +72,39 @@ pub struct ModelUse {
     pub source: Source,
     /// Whether the container may write to it.
     pub access: Access,
-    /// What hides or could hide a part of it, as a field path.
-    pub shadowed_by: Option<FieldPath>,
-    /// Every mount path of the same volume in this Pod: an exclusion by path must cover them all.
-    pub volume_mount_paths: Vec<String>,
+    /// The field that lets the container write whatever its mounts say (privileged, `SYS_ADMIN`), in any container of
+    /// the Pod; set for claims only.
+    pub privileged_by: Option<FieldPath>,
+    /// What hides or could hide a part of it. A [`Shadow`] that is itself a use may turn out to be harmless: whether it
+    /// does is decided, not extracted.
+    pub shadows: Vec<Shadow>,
+    /// Every path at which any container of the Pod mounts the same data, sorted: the same claim, by whatever volume it
+    /// comes; else the same volume. An exclusion by path must cover them all.
+    pub mount_paths: Vec<String>,
+    /// The ids with which this container reads.
+    pub ids: Ids,
     /// What the annotations say of this volume. Claims, never trust.
     pub annotations: Claims,
+}
+
+/// Something that hides, or could hide, a part of a model mount from within the same container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shadow {
+    /// The field that does it.
+    pub at: FieldPath,
+    /// What it is.
+    pub by: ShadowedBy,
+}
+
+/// The ways to hide a part of a mount.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ShadowedBy {
+    /// A mount at or below it of data that is a use itself, by its index in the list of uses.
+    Use(usize),
+    /// A mount at or below it of anything else, or a file that the kubelet puts there.
+    Mount,
+    /// Mount propagation: what is mounted there later, by the node or by the container, shows up as well.
+    Propagation,
 }
 
 /// A container of a Pod, of any kind.
@@ -91,9 +127,32 @@ pub enum ContainerKind {
     Ephemeral,
 }
 
+impl ContainerKind {
+    /// The list's name in a PodSpec.
+    pub const fn field(self) -> &'static str {
+        match self {
+            ContainerKind::Init => "initContainers",
+            ContainerKind::Main => "containers",
+            ContainerKind::Ephemeral => "ephemeralContainers",
+        }
+    }
+}
+
 /// A path in an object, as users write it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FieldPath(pub String);
+
+impl FieldPath {
+    /// A field of this one.
+    pub fn field(&self, name: &str) -> Self {
+        FieldPath(if self.0.is_empty() { name.to_owned() } else { format!("{}.{name}", self.0) })
+    }
+
+    /// An item of a list that is a field of this one.
+    pub fn item(&self, list: &str, index: usize) -> Self {
+        self.field(&format!("{list}[{index}]"))
+    }
+}
 
 impl fmt::Display for FieldPath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -135,6 +194,8 @@ pub struct OpaqueSource {
     pub csi_driver: Option<String>,
     /// The StorageClass, for generic ephemeral volumes.
     pub storage_class: Option<String>,
+    /// The claim, where there is one and only the way in which it is used cannot be vouched for.
+    pub claim: Option<String>,
     /// Why it cannot be vouched for and what to use instead, as half a sentence.
     pub remedy: &'static str,
 }

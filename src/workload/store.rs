@@ -1,6 +1,7 @@
 //! The storage behind a claim, as something that two claims can have in common.
 
 use std::fmt;
+use std::str::FromStr;
 
 /// The storage behind a volume: what a writer writes to, whatever claim or namespace it comes by.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -46,19 +47,41 @@ impl BackingStore {
 
 /// Whether one path is the other or lies below it, by components.
 fn nested(x: &str, y: &str) -> bool {
-    let parts =
-        |path: &str| path.split('/').filter(|part| !part.is_empty() && *part != ".").map(str::to_owned).collect();
-    let (x, y): (Vec<String>, Vec<String>) = (parts(x), parts(y));
-    x.iter().zip(&y).all(|(a, b)| a == b)
+    let parts = |path| str::split(path, '/').filter(|part| !part.is_empty() && *part != ".");
+    parts(x).zip(parts(y)).all(|(a, b)| a == b)
 }
 
 impl fmt::Display for BackingStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Csi { driver, handle } => write!(f, "csi:{driver}/{handle}"),
-            Self::Nfs { server, path } => write!(f, "nfs:{server}{path}"),
-            Self::Node { node, path } => write!(f, "node:{node}{path}"),
+            Self::Nfs { server, path } => write!(f, "nfs:{server}/{}", path.trim_start_matches('/')),
+            Self::Node { node, path } => write!(f, "node:{node}/{}", path.trim_start_matches('/')),
             Self::Claim { uid } => write!(f, "claim:{uid}"),
+        }
+    }
+}
+
+/// Text that is not the printed form of a [`BackingStore`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a backing store is written as csi:<driver>/<handle>, nfs:<server>/<path>, node:<node>/<path> or claim:<uid>")]
+pub struct NotAStore;
+
+impl FromStr for BackingStore {
+    type Err = NotAStore;
+
+    fn from_str(text: &str) -> Result<Self, NotAStore> {
+        let (kind, rest) = text.split_once(':').ok_or(NotAStore)?;
+        if kind == "claim" {
+            return Ok(Self::Claim { uid: rest.to_owned() });
+        }
+        let (first, second) = rest.split_once('/').ok_or(NotAStore)?;
+        let (first, path) = (first.to_owned(), format!("/{second}"));
+        match kind {
+            "csi" => Ok(Self::Csi { driver: first, handle: second.to_owned() }),
+            "nfs" => Ok(Self::Nfs { server: first, path }),
+            "node" => Ok(Self::Node { node: first, path }),
+            _ => Err(NotAStore),
         }
     }
 }
@@ -78,5 +101,20 @@ mod tests {
         assert!(node("/").overlaps(&node("/a")));
         assert!(!node("/ab").overlaps(&node("/a")));
         assert!(!BackingStore::Node { node: "m".into(), path: "/a".into() }.overlaps(&node("/a")));
+    }
+
+    #[test]
+    fn what_is_printed_can_be_read() {
+        let stores = [
+            node("/a/b"),
+            BackingStore::Nfs { server: "s".into(), path: "/".into() },
+            BackingStore::Csi { driver: "ebs.csi.aws.com".into(), handle: "a/b:c".into() },
+            BackingStore::Claim { uid: "u".into() },
+        ];
+        for store in stores {
+            assert_eq!(store.to_string().parse(), Ok(store));
+        }
+        assert_eq!("ebs".parse::<BackingStore>(), Err(NotAStore));
+        assert_eq!("disk:a/b".parse::<BackingStore>(), Err(NotAStore));
     }
 }
