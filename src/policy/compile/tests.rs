@@ -1,0 +1,140 @@
+use std::collections::BTreeMap;
+
+use super::super::fixtures::{KEY_A, KEY_B, KEY_C};
+use super::super::{CompiledPolicies, EXEMPT_NAMESPACES};
+use super::*;
+use serde_json::{Value, json};
+
+fn spec(over: Value) -> ClusterModelPolicy {
+    let mut spec = json!({
+        "match": { "namespaceSelector": {} },
+        "validationActions": ["Deny"],
+        "authorities": [{ "name": "a", "key": { "data": KEY_A } }],
+    });
+    spec.as_object_mut().unwrap().extend(over.as_object().unwrap().clone());
+    ClusterModelPolicy::new("p", serde_json::from_value(spec).unwrap())
+}
+
+fn trust() -> TrustSources {
+    let map = |name: &str, key: &str, text: &str| {
+        BTreeMap::from([(name.to_owned(), BTreeMap::from([(key.to_owned(), text.to_owned())]))])
+    };
+    TrustSources { config_maps: map("keys", "key.pem", KEY_B), secrets: map("sealed", "release", KEY_C) }
+}
+
+fn compiled(over: Value) -> CompiledPolicy {
+    policy(&spec(over), &trust())
+}
+
+#[test]
+fn keys_are_read_from_wherever_they_stand() {
+    let authorities = json!([
+        { "name": "inline", "key": { "data": KEY_A } },
+        { "name": "map", "key": { "configMapRef": { "name": "keys" } } },
+        { "name": "secret", "key": { "secretRef": { "name": "sealed", "key": "release" } } },
+    ]);
+    let policy = compiled(json!({ "authorities": authorities, "required": 3 }));
+    assert_eq!(policy.accepted(), Ok(()));
+    assert_eq!(policy.authorities.len(), 3);
+}
+
+#[test]
+fn what_cannot_be_understood_is_said_and_kept() {
+    let key = |key: Value| json!({ "authorities": [{ "name": "a", "key": key }] });
+    let matches = |key: &str, item: Value| json!({ "match": { "namespaceSelector": {}, key: [item] } });
+    let selector = json!({ "matchExpressions": [{ "key": "k", "operator": "Is" }] });
+    let cases = [
+        ("no ConfigMap", key(json!({ "configMapRef": { "name": "nowhere" } }))),
+        ("no key in it", key(json!({ "configMapRef": { "name": "keys", "key": "other" } }))),
+        ("no Secret", key(json!({ "secretRef": { "name": "keys" } }))),
+        ("no PEM", key(json!({ "data": "key" }))),
+        ("no source", key(json!({}))),
+        ("two sources", key(json!({ "data": KEY_A, "secretRef": { "name": "sealed", "key": "release" } }))),
+        ("no key", json!({ "authorities": [{ "name": "a" }] })),
+        ("no authorities", json!({ "authorities": [] })),
+        ("too many required", json!({ "required": 2 })),
+        ("namespaces", json!({ "match": { "namespaceSelector": selector } })),
+        ("models by claim", matches("models", json!({ "claims": { "selector": selector } }))),
+        ("models by path", matches("models", json!({ "mountPaths": ["/[a"] }))),
+        ("models by nothing", matches("models", json!({}))),
+        ("exclude by claim", matches("exclude", json!({ "claims": { "selector": selector } }))),
+        ("exclude by path", matches("exclude", json!({ "mountPaths": ["/[a"] }))),
+        ("exclude by nothing", matches("exclude", json!({}))),
+    ];
+    let said = cases.map(|(name, over)| format!("{name}: {}", compiled(over).accepted().unwrap_err()));
+    insta::assert_snapshot!("problems", said.join("\n"));
+}
+
+#[test]
+fn half_a_namespace_selector_selects_more_not_less() {
+    let selector = json!({
+        "matchLabels": { "tier": "production" },
+        "matchExpressions": [{ "key": "team", "operator": "is", "values": ["x"] }],
+    });
+    let policy = compiled(json!({ "match": { "namespaceSelector": selector } }));
+    assert!(policy.selects_namespace(&BTreeMap::from([("tier".into(), "production".into())])));
+    assert!(!policy.selects_namespace(&BTreeMap::new()));
+    assert_eq!(policy.namespace_selector.match_expressions, None);
+}
+
+#[test]
+fn ages_have_their_defaults() {
+    let ages = |content: Value| {
+        let content = compiled(json!({ "content": content })).content;
+        (content.reverify_after.map(|it| it.as_secs()), content.max_age.map(|it| it.as_secs()))
+    };
+    assert_eq!(ages(json!({})), (None, None));
+    assert_eq!(ages(json!({ "reverifyAfter": "1h" })), (Some(3600), Some(7 * 3600)));
+    assert_eq!(ages(json!({ "reverifyAfter": "1h", "maxAge": "2h" })), (Some(3600), Some(7200)));
+    assert_eq!(ages(json!({ "maxAge": "1h30m" })), (None, Some(5400)));
+}
+
+#[test]
+fn what_the_conditions_of_a_policy_say() {
+    let matches = |over: Value| {
+        let mut matches = json!({ "namespaceSelector": {} });
+        matches.as_object_mut().unwrap().extend(over.as_object().unwrap().clone());
+        compiled(json!({ "match": matches })).selection_by_tenant()
+    };
+    assert!(!matches(json!({})));
+    assert!(!matches(json!({ "exclude": [{ "storageClasses": ["s"] }, { "csiDrivers": ["d"] }] })));
+    assert!(matches(json!({ "exclude": [{ "mountPaths": ["/cache/**"] }] })));
+    assert!(matches(json!({ "exclude": [{ "claims": { "selector": {} } }] })));
+    assert!(matches(json!({ "models": [{ "mountPaths": ["/models/**"] }] })));
+    assert!(matches(json!({ "models": [{ "claims": { "selector": {} } }] })));
+
+    let admits = |actions: Value, unknown: Value| {
+        compiled(json!({ "validationActions": actions, "unknown": unknown })).unknown_admits()
+    };
+    assert!(!admits(json!(["Deny"]), json!(null)));
+    assert!(!admits(json!(["Deny"]), json!("Deny")));
+    assert!(admits(json!(["Deny", "Audit"]), json!("Warn")));
+    assert!(admits(json!(["Deny"]), json!("Audit")));
+    assert!(!admits(json!(["Warn"]), json!("Audit")), "nothing is enforced there anyway");
+}
+
+#[test]
+fn the_namespaces_of_the_cluster_and_our_own_are_never_matched() {
+    let policies = CompiledPolicies::compile([&spec(json!({}))], &TrustSources::default(), "weighbridge");
+    for namespace in EXEMPT_NAMESPACES.into_iter().chain(["weighbridge"]) {
+        assert!(!policies.match_namespace(namespace, &BTreeMap::new()), "{namespace}");
+        assert!(policies.trust_for(namespace, &BTreeMap::new()).is_empty());
+    }
+    assert!(policies.match_namespace("default", &BTreeMap::new()));
+}
+
+#[test]
+fn a_namespace_is_given_the_keys_of_all_policies_that_match_it() {
+    let mut other = spec(json!({
+        "authorities": [{ "name": "b", "key": { "data": KEY_B } }, { "name": "a", "key": { "data": KEY_A } }],
+        "match": { "namespaceSelector": { "matchLabels": { "tier": "production" } } },
+    }));
+    other.metadata.name = Some("a-first".into());
+    let policies = CompiledPolicies::compile([&spec(json!({})), &other], &TrustSources::default(), "weighbridge");
+    let production = BTreeMap::from([("tier".to_owned(), "production".to_owned())]);
+    assert_eq!(policies.trust_for("n", &production).keys().len(), 2);
+    assert_eq!(policies.trust_for("n", &BTreeMap::new()).keys().len(), 1);
+    let names: Vec<&str> = policies.iter().map(|policy| policy.name.as_str()).collect();
+    assert_eq!(names, ["a-first", "p"]);
+    assert!(policies.namespace_selectors().all(|selection| selection.denies));
+}

@@ -1,0 +1,122 @@
+//! Globs over mount paths.
+
+use globset::{GlobBuilder, GlobMatcher};
+
+use crate::workload::{is_at_or_below, mount_path};
+
+/// Alternative globs over normalised paths. `*` does not match `/`.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Globs {
+    globs: Vec<PathGlob>,
+}
+
+#[derive(Clone, Debug)]
+struct PathGlob {
+    matcher: GlobMatcher,
+    /// Of a glob that ends in `/**`: what stands before that, which the glob means too and `globset` does not.
+    folder: Option<GlobMatcher>,
+    /// The folder in which everything lies that the glob can match, as far as it is written out.
+    literal_prefix: String,
+}
+
+impl Globs {
+    /// The globs that can be understood, and what was wrong with the others.
+    pub(super) fn compile(globs: &[String]) -> (Self, Vec<String>) {
+        let (mut compiled, mut errors) = (Vec::new(), Vec::new());
+        for glob in globs {
+            match PathGlob::compile(glob) {
+                Ok(glob) => compiled.push(glob),
+                Err(error) => errors.push(error),
+            }
+        }
+        (Globs { globs: compiled }, errors)
+    }
+
+    /// Whether what is mounted at this path could lie in what the globs mean: it matches, or lies above the prefix of a
+    /// glob, so that what matches can lie inside of it.
+    pub(super) fn touch(&self, path: &str) -> bool {
+        self.globs.iter().any(|glob| glob.matches(path) || is_at_or_below(&glob.literal_prefix, path))
+    }
+
+    /// Whether the path itself is what the globs mean.
+    pub(super) fn cover(&self, path: &str) -> bool {
+        self.globs.iter().any(|glob| glob.matches(path))
+    }
+}
+
+impl PathGlob {
+    fn compile(glob: &str) -> Result<Self, String> {
+        if !glob.starts_with('/') || glob.split('/').any(|part| part == "." || part == "..") {
+            return Err("a glob over mount paths does not begin with /, or has . or .. in it".to_owned());
+        }
+        let parts: Vec<&str> = glob.split('/').filter(|part| !part.is_empty()).collect();
+        let plain = format!("/{}", parts.join("/"));
+        let folder = plain.strip_suffix("/**").map(|folder| if folder.is_empty() { "/" } else { folder });
+        Ok(PathGlob {
+            matcher: matcher(&plain)?,
+            folder: folder.map(matcher).transpose()?,
+            literal_prefix: literal_prefix(&parts),
+        })
+    }
+
+    fn matches(&self, path: &str) -> bool {
+        self.matcher.is_match(path) || self.folder.as_ref().is_some_and(|folder| folder.is_match(path))
+    }
+}
+
+fn matcher(glob: &str) -> Result<GlobMatcher, String> {
+    let built = GlobBuilder::new(glob).literal_separator(true).backslash_escape(true).build();
+    built.map(|glob| glob.compile_matcher()).map_err(|error| format!("a glob over mount paths: {}", error.kind()))
+}
+
+/// The components before the first one with a special character.
+fn literal_prefix(parts: &[&str]) -> String {
+    let literal: Vec<&str> =
+        parts.iter().copied().take_while(|part| !part.contains(['*', '?', '[', ']', '{', '}', '\\'])).collect();
+    mount_path(&literal.join("/"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn globs(glob: &str) -> Globs {
+        let (globs, errors) = Globs::compile(&[glob.to_owned()]);
+        assert_eq!(errors, [""; 0], "{glob}");
+        globs
+    }
+
+    #[test]
+    fn what_globs_cover_and_what_they_touch() {
+        for (glob, path, cover, touch) in [
+            ("/models/**", "/models", true, true),
+            ("/models/**", "/models/a/b", true, true),
+            ("/models/**", "/", false, true),
+            ("/models/**", "/models2", false, false),
+            ("/models/*", "/models/a", true, true),
+            ("/models/*", "/models/a/b", false, false),
+            ("/models/*", "/models", false, true),
+            ("/a/b/*.gguf", "/a", false, true),
+            ("/a/b/*.gguf", "/a/b/m.gguf", true, true),
+            ("/a/b/*.gguf", "/a/c", false, false),
+            ("/models", "/models", true, true),
+            ("/models//", "/models", true, true),
+            ("/models", "/models/a", false, false),
+            ("/**", "/", true, true),
+            ("/**", "/x/y", true, true),
+            ("/{a,b}/m", "/b/m", true, true),
+            ("/{a,b}/m", "/c/m", false, false),
+        ] {
+            assert_eq!(globs(glob).cover(path), cover, "{glob} covers {path}");
+            assert_eq!(globs(glob).touch(path), touch, "{glob} touches {path}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_understood_is_said() {
+        for glob in ["models", "/a/../b", "/[a", "/{a", "/models/./x"] {
+            let (_, errors) = Globs::compile(&[glob.to_owned()]);
+            assert_eq!(errors.len(), 1, "{glob}");
+        }
+    }
+}
