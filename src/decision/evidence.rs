@@ -22,10 +22,39 @@ pub struct Evidence {
     pub volumes: Arc<HashMap<String, Arc<VolumeFacts>>>,
     /// Records by namespace and claim.
     pub records: Arc<HashMap<ClaimKey, Records>>,
-    /// Backing stores that something has written to, or may be writing to.
+    /// Backing stores that something has written to, or may be writing to, by identity.
     pub stores: Arc<BTreeMap<String, Arc<StoreFacts>>>,
     /// When the slowest of the watches last showed a sign of life; `None` before the first.
     pub observed_at: Option<Timestamp>,
+}
+
+impl Evidence {
+    /// A claim.
+    pub fn claim(&self, namespace: &str, name: &str) -> Option<&ClaimFacts> {
+        self.claims.get(&(namespace.to_owned(), name.to_owned())).map(Arc::as_ref)
+    }
+
+    /// The volume that a claim names, whether or not it is really bound to it.
+    pub fn volume_of(&self, claim: &ClaimFacts) -> Option<&VolumeFacts> {
+        self.volumes.get(claim.volume_name.as_ref()?).map(Arc::as_ref)
+    }
+
+    /// The records of a claim.
+    pub fn records_of(&self, namespace: &str, claim: &str) -> &[Arc<Record>] {
+        self.records.get(&(namespace.to_owned(), claim.to_owned())).map(Vec::as_slice).unwrap_or_default()
+    }
+
+    /// The write epoch of a store; 0 while nothing is known to have written to it.
+    pub fn write_epoch(&self, store: &BackingStore) -> i64 {
+        self.stores.get(&store.to_string()).map_or(0, |facts| facts.epoch)
+    }
+
+    /// A Pod that may be writing to a store, or to one that overlaps it, as `namespace/name`.
+    pub fn writer_of(&self, store: &BackingStore) -> Option<&str> {
+        let written = self.stores.values().filter(|facts| !facts.writers.is_empty());
+        let mut near = written.filter(|facts| facts.identity.parse().is_ok_and(|it| store.overlaps(&it)));
+        near.find_map(|facts| facts.writers.first().map(String::as_str))
+    }
 }
 
 /// The records of one claim.
@@ -103,6 +132,14 @@ pub enum Backing {
 }
 
 impl VolumeFacts {
+    /// The CSI driver behind it.
+    pub fn csi_driver(&self) -> Option<&str> {
+        match &self.backing {
+            Backing::Csi { driver, .. } => Some(driver),
+            Backing::Node { .. } | Backing::Nfs { .. } | Backing::Other(_) => None,
+        }
+    }
+
     /// The store that a claim bound to this volume writes to.
     pub fn store(&self, claim_uid: &str) -> BackingStore {
         match &self.backing {

@@ -9,15 +9,32 @@
 //!    └────evidence────▶ Verdict ───authorities──▶        ├─▶ Decision
 //! ```
 
+mod actions;
+mod authorities;
+mod content;
 mod evidence;
+mod judge;
+mod records;
+mod scene;
+mod shadows;
+mod status;
+mod storage;
+mod text;
+mod writers;
 
 pub use evidence::*;
+pub use storage::SINGLE_WRITER_DRIVERS;
+pub use text::{audit_annotations, deny_text, waiting_cures, warnings};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::api::v1alpha1::{Code, Detail, ModelVerificationSpec, RefusedCode, SignerStatus, UnknownCode, VerdictKind};
 use crate::policy::CompiledPolicies;
 use crate::workload::{FieldPath, ModelUse, Subject};
+
+/// How old the view of the cluster may be before nothing is decided upon it any more. An API server sends a bookmark on
+/// an idle watch about once a minute: one may be late, two are a watch that has died.
+pub const MAX_EVIDENCE_AGE: SignedDuration = SignedDuration::from_secs(120);
 
 /// What is known of one use of a model.
 #[derive(Clone, Debug, PartialEq)]
@@ -106,10 +123,23 @@ pub struct Decision {
     pub policies: usize,
 }
 
+/// One finding about one use under one policy: what a [`Violation`] is made of.
+type Found = (Code, Finding);
+
 impl Decision {
     /// Whether the request is let through.
     pub fn allowed(&self) -> bool {
         self.violations.iter().all(|violation| violation.action < Action::Deny)
+    }
+
+    /// Whether the object complies with every policy that matches, whatever the policies' actions are.
+    pub fn complies(&self) -> bool {
+        self.violations.is_empty()
+    }
+
+    /// The worst verdict of its models; `None` if it uses none that a policy selects.
+    pub fn worst(&self) -> Option<VerdictKind> {
+        self.models.iter().map(|judged| judged.verdict.kind()).max_by_key(|kind| severity(*kind))
     }
 }
 
@@ -122,8 +152,12 @@ pub struct JudgedUse {
     pub verdict: Verdict,
     /// The authority that satisfied the first policy, as `<policy>/<authority>`.
     pub signer: Option<String>,
-    /// Whether it is judged as a writer alone: nothing needs to be known of the content.
+    /// Whether it is judged as a writer alone, by every policy that selects it: nothing needs to be known of the content.
     pub writer: bool,
+    /// What the last read found out, also where that is not enough to be Verified.
+    pub facts: Option<Facts>,
+    /// What does not comply, the worst first: [`Decision::violations`] of this use, without policies and actions.
+    pub findings: Vec<(Code, Finding)>,
 }
 
 /// Decides about one object. See the module's documentation.
@@ -137,6 +171,39 @@ pub fn decide(
     evidence: &Evidence,
     now: Timestamp,
 ) -> Decision {
-    let _ = (policies, subject, uses, evidence, now);
-    Decision::default()
+    let scene = scene::Scene::new(policies, subject, uses, evidence, now);
+    let mut decision = Decision::default();
+    let mut models: Vec<Option<JudgedUse>> = uses.iter().map(|_| None).collect();
+    for policy in scene.policies() {
+        let judged = judge::uses(&scene, policy);
+        decision.policies += usize::from(judged.iter().any(Option::is_some));
+        for ((judgement, model_use), model) in judged.into_iter().zip(uses).zip(&mut models) {
+            let Some(judgement) = judgement else { continue };
+            decision.violations.extend(actions::violations(policy, subject.stage, model_use, &judgement.findings));
+            decision.missing_records.extend(judgement.missing_record.clone());
+            status::merge(model, model_use, judgement);
+        }
+    }
+    decision.violations.sort_by_key(|violation| {
+        let place = uses.iter().position(|model_use| model_use.at == violation.at);
+        (std::cmp::Reverse(violation.action), place)
+    });
+    decision.missing_records.sort_by_key(ModelVerificationSpec::record_name);
+    decision.missing_records.dedup();
+    decision.models = models.into_iter().flatten().collect();
+    decision
 }
+
+/// How bad a verdict is.
+fn severity(kind: VerdictKind) -> u8 {
+    match kind {
+        VerdictKind::Verified => 0,
+        VerdictKind::Unknown => 1,
+        VerdictKind::Refused => 2,
+    }
+}
+
+#[cfg(test)]
+mod fixture;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,80 @@
+//! What follows from a finding.
+
+use super::{Action, Found, Violation};
+use crate::api::v1alpha1::{Code, UnknownAction, ValidationAction};
+use crate::policy::{Actions, CompiledPolicy};
+use crate::workload::{ModelUse, Stage};
+
+/// The findings about a use as violations of a policy.
+pub(super) fn violations(
+    policy: &CompiledPolicy,
+    stage: Stage,
+    model_use: &ModelUse,
+    findings: &[Found],
+) -> Vec<Violation> {
+    let of = |(code, finding): &Found| {
+        let (action, audit) = follows(policy.actions, stage, *code);
+        Violation {
+            policy: policy.name.clone(),
+            at: model_use.at.clone(),
+            code: *code,
+            finding: finding.clone(),
+            action,
+            audit,
+        }
+    };
+    findings.iter().map(of).collect()
+}
+
+/// The strongest action that applies to a code, and whether it goes to the audit log as well. On a template an Unknown
+/// only warns: the volume may not exist yet.
+fn follows(actions: Actions, stage: Stage, code: Code) -> (Action, bool) {
+    let strongest = match actions.strongest {
+        ValidationAction::Audit => Action::Audit,
+        ValidationAction::Warn => Action::Warn,
+        ValidationAction::Deny => Action::Deny,
+    };
+    let Code::Unknown(_) = code else { return (strongest, actions.audit) };
+    let action = match actions.unknown {
+        None => strongest,
+        Some(UnknownAction::Audit) => Action::Audit,
+        Some(UnknownAction::Warn) => Action::Warn,
+        Some(UnknownAction::Deny) => Action::Deny,
+    };
+    let audit = actions.audit || action == Action::Audit;
+    match stage {
+        Stage::Pod => (action, audit),
+        Stage::Template => (action.min(Action::Warn), audit),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::v1alpha1::{RefusedCode, UnknownCode, UseCode};
+
+    #[test]
+    fn what_follows_from_what() {
+        use Stage::{Pod, Template};
+        use ValidationAction::{Audit, Deny, Warn};
+        let unknown: Code = UnknownCode::NotVerifiedYet.into();
+        let refused: Code = RefusedCode::Unsigned.into();
+        let writable: Code = UseCode::Writable.into();
+        for (strongest, audit, weaker, stage, code, expected) in [
+            (Deny, false, None, Pod, refused, (Action::Deny, false)),
+            (Deny, false, None, Template, refused, (Action::Deny, false)),
+            (Deny, true, None, Template, writable, (Action::Deny, true)),
+            (Deny, false, None, Pod, unknown, (Action::Deny, false)),
+            (Deny, false, None, Template, unknown, (Action::Warn, false)),
+            (Deny, false, Some(UnknownAction::Warn), Pod, unknown, (Action::Warn, false)),
+            (Deny, false, Some(UnknownAction::Warn), Pod, refused, (Action::Deny, false)),
+            (Deny, false, Some(UnknownAction::Audit), Template, unknown, (Action::Audit, true)),
+            (Warn, false, Some(UnknownAction::Deny), Template, unknown, (Action::Warn, false)),
+            (Warn, true, None, Pod, unknown, (Action::Warn, true)),
+            (Audit, true, None, Pod, refused, (Action::Audit, true)),
+        ] {
+            let actions = Actions { strongest, audit, unknown: weaker };
+            assert_eq!(follows(actions, stage, code), expected, "{strongest:?} {weaker:?} {stage:?} {code}");
+        }
+    }
+}

@@ -1,0 +1,296 @@
+//! What is known of the content of one use, under one policy: an ordered list of checks, each of which may end it.
+
+use super::records::{self, Awaited, Currency, Present};
+use super::scene::{self, Scene};
+use super::text::{remedy, shown, shown_to};
+use super::{ClaimFacts, Facts, Finding, Found, MAX_EVIDENCE_AGE, Record, Verdict, VolumeFacts, authorities, storage};
+use crate::api::v1alpha1::{
+    Code, FindingCode, ModelStatus, ModelVerificationSpec, RefusedCode, UnknownCode, VerdictKind,
+};
+use crate::policy::CompiledPolicy;
+use crate::workload::{ModelUse, Source};
+
+/// How much of a sentence that a record or the cluster brings is shown: what fits into two lines of a denial.
+const MAX_MESSAGE_CHARS: usize = 300;
+
+/// What is known of the content of a use.
+pub(super) struct Content {
+    outcome: Result<(), Obstacle>,
+    /// What the last read found out, whatever follows from it.
+    pub(super) facts: Option<Facts>,
+    /// The authority that satisfied the policy, as `<policy>/<authority>`.
+    pub(super) signer: Option<String>,
+    /// The record that does not exist and would be needed to know more.
+    pub(super) missing_record: Option<ModelVerificationSpec>,
+}
+
+/// Why it is not Verified.
+#[derive(Clone)]
+struct Obstacle {
+    code: FindingCode,
+    finding: Finding,
+}
+
+impl Obstacle {
+    fn unknown(code: UnknownCode, what: impl Into<String>, fix: impl Into<String>) -> Self {
+        let finding = Finding { what: what.into(), fix: fix.into(), detail: None };
+        Obstacle { code: FindingCode::Unknown(code), finding }
+    }
+
+    fn refused(code: RefusedCode, finding: Finding) -> Self {
+        Obstacle { code: FindingCode::Refused(code), finding }
+    }
+
+    fn is_refusal(&self) -> bool {
+        matches!(self.code, FindingCode::Refused(_))
+    }
+}
+
+impl Content {
+    /// The verdict.
+    pub(super) fn verdict(&self) -> Verdict {
+        match &self.outcome {
+            Ok(()) => Verdict::Verified(self.facts.clone().unwrap_or_default()),
+            Err(Obstacle { code: FindingCode::Refused(code), finding }) => Verdict::Refused(*code, finding.clone()),
+            Err(Obstacle { code: FindingCode::Unknown(code), finding }) => Verdict::Unknown(*code, finding.clone()),
+        }
+    }
+
+    /// Whether it is Verified.
+    pub(super) fn is_verified(&self) -> bool {
+        self.outcome.is_ok()
+    }
+
+    /// What does not comply.
+    pub(super) fn finding(&self) -> Option<Found> {
+        self.outcome.as_ref().err().map(|obstacle| (Code::from(obstacle.code), obstacle.finding.clone()))
+    }
+}
+
+/// Finds out what is known of the content of a use.
+pub(super) fn of(scene: &Scene<'_>, policy: &CompiledPolicy, model_use: &ModelUse) -> Content {
+    let mut content = Content { outcome: Ok(()), facts: None, signer: None, missing_record: None };
+    content.outcome = checks(scene, policy, model_use, &mut content);
+    content
+}
+
+/// The checks, in their order.
+fn checks(
+    scene: &Scene<'_>,
+    policy: &CompiledPolicy,
+    model_use: &ModelUse,
+    content: &mut Content,
+) -> Result<(), Obstacle> {
+    index_is_fresh(scene)?;
+    policy_is_understood(policy)?;
+    let (name, path) = source_is_a_claim(model_use)?;
+    let spec = ModelVerificationSpec::of_claim(name, path);
+    let claim = claim_exists(scene, model_use, name)?;
+    let volume = claim_is_bound(scene, claim, name).inspect_err(|_| {
+        let recorded = scene.evidence.records_of(&scene.subject.namespace, name).iter().any(|it| it.spec == spec);
+        content.missing_record = (will_be_bound_by_a_read(claim) && !recorded).then(|| spec.clone());
+    })?;
+    storage_is_vouched_for(policy, claim, volume, name)?;
+    let store = volume.store(&claim.uid);
+    let present =
+        Present { namespace: &scene.subject.namespace, claim_uid: &claim.uid, volume_uid: &volume.uid, store: &store };
+    let currency = |record: &Record| records::currency(record, present, scene.evidence);
+    let all = scene.evidence.records_of(&scene.subject.namespace, name);
+    let record = records::of_use(all, &spec, path, currency);
+    if record.is_none() {
+        content.missing_record = Some(spec);
+    }
+    nobody_writes(scene, present, name)?;
+    let record = record.ok_or_else(|| pending(name, Currency::Unread, Awaited::Nothing))?;
+    let currency = currency(record);
+    let known = records::covering(&record.status.models, path)
+        .filter(|_| matches!(currency, Currency::Current | Currency::Written));
+    let Some(model) = known else {
+        return Err(pending(name, currency, records::awaited(record, present)));
+    };
+    content.facts = Some(facts(record, model));
+    let sound = model_is_sound(scene, record, model).and_then(|()| signers_are_trusted(policy, model));
+    match sound {
+        // What was refused stays so until it was read again: a tenant could bring about Unknown by touching a file.
+        Err(obstacle) if obstacle.is_refusal() => Err(obstacle),
+        _ if currency == Currency::Written => Err(pending(name, currency, records::awaited(record, present))),
+        Err(obstacle) => Err(obstacle),
+        Ok(authority) => {
+            record_is_young(scene, policy, record)?;
+            content.signer = Some(format!("{}/{authority}", policy.name));
+            Ok(())
+        }
+    }
+}
+
+fn index_is_fresh(scene: &Scene<'_>) -> Result<(), Obstacle> {
+    let age = scene.evidence.observed_at.map(|seen| scene.now.duration_since(seen));
+    if age.is_none_or(|age| age > MAX_EVIDENCE_AGE) {
+        let what = "the gate has lost sight of the cluster, so nothing can be decided";
+        return Err(Obstacle::unknown(UnknownCode::IndexStale, what, remedy(UnknownCode::IndexStale.into())));
+    }
+    if scene.namespace.is_none() {
+        let what = "the gate has not seen this namespace yet";
+        return Err(Obstacle::unknown(UnknownCode::IndexStale, what, remedy(UnknownCode::IndexStale.into())));
+    }
+    Ok(())
+}
+
+fn policy_is_understood(policy: &CompiledPolicy) -> Result<(), Obstacle> {
+    policy.accepted().map_err(|_| {
+        let what = "the policy refers to something that cannot be read, so nothing satisfies it";
+        Obstacle::unknown(UnknownCode::PolicyInvalid, what, remedy(UnknownCode::PolicyInvalid.into()))
+    })
+}
+
+fn source_is_a_claim(model_use: &ModelUse) -> Result<(&str, &str), Obstacle> {
+    match &model_use.source {
+        Source::Claim { name, path } => Ok((name, path)),
+        Source::Opaque(opaque) => {
+            let target =
+                if opaque.target.is_empty() { String::new() } else { format!(" \"{}\"", shown(&opaque.target)) };
+            let what = format!("{}{target} cannot be verified", opaque.kind);
+            Err(Obstacle::unknown(UnknownCode::NotVerifiable, what, opaque.remedy))
+        }
+    }
+}
+
+fn claim_exists<'a>(scene: &Scene<'a>, model_use: &ModelUse, name: &str) -> Result<&'a ClaimFacts, Obstacle> {
+    let missing = |what: String, fix: &str| Obstacle::unknown(UnknownCode::SourceMissing, what, fix);
+    let claim = scene.claim(model_use);
+    let claim = claim.ok_or_else(|| {
+        missing(format!("claim \"{}\" does not exist", shown(name)), "create it, or correct claimName")
+    })?;
+    if claim.deleting {
+        let what = format!("claim \"{}\" is being deleted", shown(name));
+        return Err(missing(what, "wait until it is gone, and create it anew"));
+    }
+    Ok(claim)
+}
+
+fn claim_is_bound<'a>(scene: &Scene<'a>, claim: &ClaimFacts, name: &str) -> Result<&'a VolumeFacts, Obstacle> {
+    let name = shown(name);
+    let missing = |what: String, fix: &str| Obstacle::unknown(UnknownCode::SourceMissing, what, fix);
+    if !claim.bound {
+        let fix = if will_be_bound_by_a_read(claim) {
+            "wait: a verifier has it bound and filled, and reads it"
+        } else {
+            "fill it first, by a Pod whose service account is one of the policy's writers"
+        };
+        return Err(missing(format!("claim \"{name}\" is not bound to a volume, so it holds no model"), fix));
+    }
+    let volume = scene.evidence.volume_of(claim);
+    if volume.is_none() {
+        return Err(missing(format!("the volume of claim \"{name}\" does not exist"), "create the claim anew"));
+    }
+    scene::bound_volume(scene.evidence, claim).ok_or_else(|| {
+        missing(format!("the volume of claim \"{name}\" is bound to another claim"), "create the claim anew")
+    })
+}
+
+/// Whether a claim that is not bound is filled when its first Pod comes, so that a verifier may be that Pod.
+fn will_be_bound_by_a_read(claim: &ClaimFacts) -> bool {
+    claim.has_data_source && !claim.bound
+}
+
+fn storage_is_vouched_for(
+    policy: &CompiledPolicy,
+    claim: &ClaimFacts,
+    volume: &VolumeFacts,
+    name: &str,
+) -> Result<(), Obstacle> {
+    storage::check(claim, volume, &policy.content.trusted_storage).map_err(|finding| {
+        let what = format!("claim \"{}\": {}", shown(name), finding.what);
+        Obstacle::unknown(UnknownCode::NotVerifiable, what, finding.fix)
+    })
+}
+
+fn nobody_writes(scene: &Scene<'_>, present: Present<'_>, name: &str) -> Result<(), Obstacle> {
+    let Some(writer) = scene.evidence.writer_of(present.store) else { return Ok(()) };
+    // A Pod of another namespace is not the reader's business.
+    let own = writer.split_once('/').filter(|(namespace, _)| *namespace == present.namespace);
+    let who = own.map_or("a Pod of another namespace".to_owned(), |(_, pod)| format!("Pod \"{}\"", shown(pod)));
+    let what = format!("{who} may be writing to claim \"{}\"", shown(name));
+    Err(Obstacle::unknown(UnknownCode::BeingWritten, what, remedy(UnknownCode::BeingWritten.into())))
+}
+
+/// Nothing is known that counts; says why, and what is being done about it.
+fn pending(name: &str, currency: Currency, awaited: Awaited<'_>) -> Obstacle {
+    let name = shown(name);
+    let because = match currency {
+        Currency::Current | Currency::Unread => "was never read",
+        Currency::Written => "may have been written to since it was read",
+        Currency::Replaced => "is not the one that was read",
+    };
+    match awaited {
+        Awaited::Nothing => {
+            let code = UnknownCode::NotVerifiedYet;
+            Obstacle::unknown(code, format!("claim \"{name}\" {because}"), remedy(code.into()))
+        }
+        Awaited::Running => {
+            let code = UnknownCode::Verifying;
+            Obstacle::unknown(code, format!("claim \"{name}\" {because}; it is being read now"), remedy(code.into()))
+        }
+        Awaited::Failed(code, message) => {
+            let said = message.map(|message| format!(": {}", shown_to(message, MAX_MESSAGE_CHARS))).unwrap_or_default();
+            Obstacle::unknown(code, format!("claim \"{name}\" could not be read{said}"), remedy(code.into()))
+        }
+    }
+}
+
+/// What the record says of content and signature, before any policy. An absent field is never a pass.
+fn model_is_sound(scene: &Scene<'_>, record: &Record, model: &ModelStatus) -> Result<(), Obstacle> {
+    let said = |fallback: &str| match &model.message {
+        Some(message) => shown_to(message, MAX_MESSAGE_CHARS),
+        None => fallback.to_owned(),
+    };
+    let finding = |fallback: &str, code: Code| Finding {
+        what: said(fallback),
+        fix: remedy(code).to_owned(),
+        detail: model.detail,
+    };
+    match (model.verdict, model.reason) {
+        (VerdictKind::Verified, _) if model.content_verified && model.signature_verified => Ok(()),
+        (VerdictKind::Refused, Some(FindingCode::Refused(RefusedCode::UntrustedSigner)))
+            if record.status.trust_digest.as_deref() != Some(scene.trust_digest()) =>
+        {
+            let what = "no listed signer had signed it, and the listed signers have changed since it was read";
+            let code = UnknownCode::NotVerifiedYet;
+            Err(Obstacle::unknown(code, what, remedy(code.into())))
+        }
+        (VerdictKind::Refused, Some(FindingCode::Refused(code))) => {
+            Err(Obstacle::refused(code, finding("the model was refused when it was read", code.into())))
+        }
+        (VerdictKind::Unknown, Some(FindingCode::Unknown(code))) => {
+            Err(Obstacle { code: FindingCode::Unknown(code), finding: finding("it could not be read", code.into()) })
+        }
+        _ => {
+            let code = UnknownCode::VerifierFailed;
+            Err(Obstacle::unknown(code, "what was found when it was read cannot be understood", remedy(code.into())))
+        }
+    }
+}
+
+fn signers_are_trusted<'a>(policy: &'a CompiledPolicy, model: &ModelStatus) -> Result<&'a str, Obstacle> {
+    authorities::check(policy, &model.signers)
+        .map_err(|finding| Obstacle::refused(RefusedCode::UntrustedSigner, finding))
+}
+
+fn record_is_young(scene: &Scene<'_>, policy: &CompiledPolicy, record: &Record) -> Result<(), Obstacle> {
+    let Some(max_age) = policy.content.max_age else { return Ok(()) };
+    let age = record.status.verified_at.as_ref().map(|read| scene.now.duration_since(read.0));
+    if age.is_some_and(|age| age <= max_age) {
+        return Ok(());
+    }
+    let what = format!("it was last read more than {max_age:#} ago, which is too long for this policy");
+    Err(Obstacle::unknown(UnknownCode::Stale, what, remedy(UnknownCode::Stale.into())))
+}
+
+fn facts(record: &Record, model: &ModelStatus) -> Facts {
+    Facts {
+        model_digest: model.model_digest.clone().unwrap_or_default(),
+        manifest_digest: model.manifest_digest.clone().unwrap_or_default(),
+        signers: model.signers.clone(),
+        verified_at: record.status.verified_at.as_ref().map(|read| read.0),
+    }
+}

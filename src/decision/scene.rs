@@ -1,0 +1,82 @@
+//! What a decision is about: its arguments, looked up once.
+
+use std::cell::OnceCell;
+
+use jiff::Timestamp;
+
+use super::{ClaimFacts, Evidence, NamespaceFacts, VolumeFacts};
+use crate::policy::{CompiledPolicies, CompiledPolicy, SourceFacts};
+use crate::workload::{ModelUse, Source, Subject};
+
+/// The arguments of a decision, with the namespace looked up.
+pub(super) struct Scene<'a> {
+    pub(super) subject: &'a Subject,
+    pub(super) uses: &'a [ModelUse],
+    pub(super) evidence: &'a Evidence,
+    pub(super) now: Timestamp,
+    pub(super) namespace: Option<&'a NamespaceFacts>,
+    all: &'a CompiledPolicies,
+    trust_digest: OnceCell<String>,
+}
+
+impl<'a> Scene<'a> {
+    pub(super) fn new(
+        all: &'a CompiledPolicies,
+        subject: &'a Subject,
+        uses: &'a [ModelUse],
+        evidence: &'a Evidence,
+        now: Timestamp,
+    ) -> Self {
+        let namespace = evidence.namespaces.get(&subject.namespace).map(AsRef::as_ref);
+        Scene { subject, uses, evidence, now, namespace, all, trust_digest: OnceCell::new() }
+    }
+
+    /// The policies that match the namespace. While nothing is known of it, any policy might.
+    pub(super) fn policies(&self) -> Vec<&'a CompiledPolicy> {
+        match self.namespace {
+            Some(facts) => self.all.matching(&self.subject.namespace, &facts.labels).collect(),
+            None if self.all.exempts(&self.subject.namespace) => Vec::new(),
+            None => self.all.iter().collect(),
+        }
+    }
+
+    /// Digest of the keys that a read in this namespace would be given now.
+    pub(super) fn trust_digest(&self) -> &str {
+        self.trust_digest.get_or_init(|| {
+            let labels = self.namespace.map(|facts| facts.labels.clone()).unwrap_or_default();
+            self.all.trust_for(&self.subject.namespace, &labels).digest()
+        })
+    }
+
+    /// What is known of the claim behind a use.
+    pub(super) fn claim(&self, model_use: &ModelUse) -> Option<&'a ClaimFacts> {
+        self.evidence.claim(&self.subject.namespace, claim_name(model_use)?)
+    }
+
+    /// What policies select a use by.
+    pub(super) fn source_facts(&self, model_use: &ModelUse) -> SourceFacts<'a> {
+        let Some(claim) = self.claim(model_use) else { return SourceFacts::default() };
+        let volume = bound_volume(self.evidence, claim);
+        let name = claim_name(model_use).unwrap_or_default();
+        let same_class = volume.is_none_or(|volume| volume.storage_class == claim.storage_class);
+        SourceFacts {
+            labels: Some(&claim.labels),
+            storage_class: claim.storage_class.as_deref().filter(|_| same_class),
+            csi_driver: volume.and_then(VolumeFacts::csi_driver),
+            recorded: !self.evidence.records_of(&self.subject.namespace, name).is_empty(),
+        }
+    }
+}
+
+/// The claim behind a use, if there is one.
+pub(super) fn claim_name(model_use: &ModelUse) -> Option<&str> {
+    match &model_use.source {
+        Source::Claim { name, .. } => Some(name),
+        Source::Opaque(opaque) => opaque.claim.as_deref(),
+    }
+}
+
+/// The volume that a claim is bound to, and that says so itself.
+pub(super) fn bound_volume<'a>(evidence: &'a Evidence, claim: &ClaimFacts) -> Option<&'a VolumeFacts> {
+    evidence.volume_of(claim).filter(|volume| volume.claim_uid.as_deref() == Some(&claim.uid))
+}

@@ -1,0 +1,71 @@
+//! What one use looks like over all policies, and in the status of its workload.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use super::judge::Judgement;
+use super::text::{shown, statement};
+use super::{JudgedUse, severity};
+use crate::api::v1alpha1::{Code, WorkloadModel};
+use crate::workload::{ModelUse, Source};
+
+/// Adds what one policy says of a use to what others said.
+pub(super) fn merge(model: &mut Option<JudgedUse>, model_use: &ModelUse, judgement: Judgement) {
+    let Judgement { verdict, facts, signer, writer, findings, missing_record: _ } = judgement;
+    let Some(before) = model else {
+        let mut judged = JudgedUse { model_use: model_use.clone(), verdict, signer, writer, facts, findings };
+        judged.findings.sort_by_key(|(code, _)| rank(*code));
+        *model = Some(judged);
+        return;
+    };
+    let worse = severity(verdict.kind()) > severity(before.verdict.kind());
+    if worse {
+        before.verdict = verdict;
+    }
+    before.signer = before.signer.take().or(signer);
+    before.writer &= writer;
+    before.facts = before.facts.take().or(facts);
+    for finding in findings {
+        if !before.findings.contains(&finding) {
+            before.findings.push(finding);
+        }
+    }
+    before.findings.sort_by_key(|(code, _)| rank(*code));
+}
+
+/// What is refused is worse than what is wrong with the use, and that is worse than what is unknown.
+fn rank(code: Code) -> u8 {
+    match code {
+        Code::Refused(_) => 0,
+        Code::Use(_) => 1,
+        Code::Unknown(_) | Code::Request(_) => 2,
+    }
+}
+
+impl JudgedUse {
+    /// The source in words, such as `claim/models/llama`.
+    pub fn source(&self) -> String {
+        match &self.model_use.source {
+            Source::Claim { name, path } if path.is_empty() => format!("claim/{}", shown(name)),
+            Source::Claim { name, path } => format!("claim/{}/{}", shown(name), shown(path)),
+            Source::Opaque(opaque) if opaque.target.is_empty() => opaque.kind.to_owned(),
+            Source::Opaque(opaque) => format!("{} {}", opaque.kind, shown(&opaque.target)),
+        }
+    }
+
+    /// The use as the status of a workload shows it.
+    pub fn status(&self) -> WorkloadModel {
+        let worst = self.findings.first();
+        let fingerprint = || self.facts.iter().flat_map(|facts| &facts.signers).find_map(|it| it.fingerprint.clone());
+        WorkloadModel {
+            container: self.model_use.container.name.clone(),
+            volume: self.model_use.volume.clone(),
+            source: self.source(),
+            verdict: self.verdict.kind(),
+            reason: worst.map(|(code, _)| code.to_string()),
+            message: worst.map(|(_, finding)| statement(finding)),
+            model_digest: self.facts.as_ref().map(|facts| facts.model_digest.clone()).filter(|it| !it.is_empty()),
+            signer: self.signer.clone().or_else(fingerprint),
+            verified_at: self.facts.as_ref().and_then(|facts| facts.verified_at).map(Time),
+        }
+    }
+}

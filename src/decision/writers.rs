@@ -1,0 +1,50 @@
+//! Who may mount a model so that it can be written.
+
+use super::text::shown;
+use super::{Finding, Found, scene};
+use crate::api::v1alpha1::UseCode;
+use crate::policy::CompiledPolicy;
+use crate::workload::{Access, ModelUse, Subject};
+
+/// As what a use is judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Role {
+    /// It cannot write.
+    Reader,
+    /// It can, and its account is one that may: nothing needs to be known of the content.
+    Writer,
+    /// It can, and the policy asks nobody to mount models read-only: the content counts as for a reader.
+    WritingReader,
+    /// It can, and may not.
+    Intruder,
+}
+
+/// As what a use is judged under a policy. Only a claim has writers: elsewhere nobody could say when it was written.
+pub(super) fn role(policy: &CompiledPolicy, subject: &Subject, model_use: &ModelUse) -> Role {
+    if model_use.access == Access::ReadOnly {
+        return Role::Reader;
+    }
+    if policy.content.writers.contains(&subject.service_account) {
+        return if scene::claim_name(model_use).is_some() { Role::Writer } else { Role::WritingReader };
+    }
+    if policy.content.read_only { Role::Intruder } else { Role::WritingReader }
+}
+
+/// Whether the use may write what it can write.
+pub(super) fn check(policy: &CompiledPolicy, subject: &Subject, model_use: &ModelUse, role: Role) -> Option<Found> {
+    if role != Role::Intruder {
+        return None;
+    }
+    let (what, fix) = match &model_use.privileged_by {
+        Some(field) => (
+            format!("{field} lets the Pod write the model, however it is mounted"),
+            "remove that privilege, or mount the model in a Pod without it".to_owned(),
+        ),
+        None => ("the container may write the model".to_owned(), "set readOnly: true on this mount".to_owned()),
+    };
+    if policy.content.writers.is_empty() {
+        return Some((UseCode::Writable.into(), Finding { what, fix, detail: None }));
+    }
+    let what = format!("{what}, and service account \"{}\" is no writer", shown(&subject.service_account));
+    Some((UseCode::WriterNotAllowed.into(), Finding { what, fix, detail: None }))
+}
