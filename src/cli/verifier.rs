@@ -13,10 +13,10 @@ use clap::Args;
 use serde::Deserialize;
 
 use super::{Exit, UsageError};
-use crate::api::v1alpha1::UnknownCode;
+use crate::api::v1alpha1::{DISCOVERY, UnknownCode};
 use crate::clock;
 use crate::facts::{Extent, NoProgress, Place, Report, Request, SignatureLocation, default_threads, read};
-use crate::model::{Links, ResourceName, shown};
+use crate::model::{Links, NameError, ResourceName, shown};
 use crate::signature::{PublicKey, TrustMaterial};
 
 /// Read a model and report facts about it (runs inside verifier Pods).
@@ -27,13 +27,13 @@ pub(super) struct Flags {
     #[arg(long, default_value = "/claim")]
     root: PathBuf,
 
-    /// The path in the claim that a workload uses.
+    /// The path in the claim that a workload uses; "" or "." is all of it.
     #[arg(long, default_value = ".")]
     path: String,
 
-    /// Where the bundle is: volume:NAME, or nothing to look for it.
-    #[arg(long, value_name = "LOCATION")]
-    signature: Option<String>,
+    /// Where the bundle is: volume:NAME, or volume: alone to look for it.
+    #[arg(long, value_name = "LOCATION", default_value = DISCOVERY)]
+    signature: String,
 
     /// Follow symbolic links to files inside the model, if the signer did.
     #[arg(long)]
@@ -102,10 +102,10 @@ impl Flags {
     fn read(self) -> Result<Report, Failure> {
         let trust = trust_material(&self.trust)?;
         let request = Request {
-            path: ResourceName::parse(&self.path).map_err(|error| {
+            path: path(&self.path).map_err(|error| {
                 Failure(UnknownCode::NotVerifiable, format!("the path `{}` {error}; rename it", shown(&self.path)))
             })?,
-            signature: location(self.signature.as_deref())?,
+            signature: location(&self.signature)?,
             links: if self.allow_symlinks { Links::Follow } else { Links::Refuse },
             extent: self.extent(),
             place: Place::Cluster,
@@ -127,8 +127,14 @@ fn trust_material(json: &str) -> Result<TrustMaterial, Failure> {
     Ok(TrustMaterial { keys: raw.keys.iter().enumerate().map(key).collect::<Result<_, _>>()? })
 }
 
-fn location(text: Option<&str>) -> Result<SignatureLocation, Failure> {
-    let Some(text) = text else { return Ok(SignatureLocation::Discover) };
+fn path(text: &str) -> Result<ResourceName, NameError> {
+    if text.is_empty() { Ok(ResourceName::root()) } else { ResourceName::parse(text) }
+}
+
+fn location(text: &str) -> Result<SignatureLocation, Failure> {
+    if text == DISCOVERY {
+        return Ok(SignatureLocation::Discover);
+    }
     let wrong = |problem: String| {
         Failure(UnknownCode::NotVerifiable, format!("the signature's location `{}` {problem}", shown(text)))
     };

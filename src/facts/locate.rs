@@ -22,7 +22,7 @@ pub(super) struct Located {
     pub(super) root: ResourceName,
     /// The name of the file, if the model is a single file.
     pub(super) single: Option<ResourceName>,
-    /// Where the bundle is, fit to be shown.
+    /// Where the bundle is beneath the request's root, or on this machine, fit to be shown.
     pub(super) bundle_at: String,
     /// Where the bundle is in the model, if it is there.
     pub(super) bundle_name: Option<ResourceName>,
@@ -66,7 +66,10 @@ fn locate_file(request: &Request, root: &Folder, path: &ResourceName) -> Result<
         let (bundle_at, bundle_name, bundle) = match bundle {
             SignatureLocation::File(file) => (shown(&file.to_string_lossy()), None, read_file(&file)?),
             SignatureLocation::Within(name) => match folder.look(&name, Links::Refuse)? {
-                Some(_) => (shown(name.as_str()), Some(name.clone()), read_bundle(&folder, &name)?),
+                Some(_) => {
+                    let at = shown(parent.join(&name).as_ref().unwrap_or(&name).as_str());
+                    (at, Some(name.clone()), read_bundle(&folder, &name)?)
+                }
                 None => return Err(unsigned(&name)),
             },
             SignatureLocation::Discover => return Err(unsigned(path)),
@@ -95,7 +98,7 @@ fn locate_folder(
         let folder = root.folder(&folder_at)?;
         if let Some(name) = bundle_in(&folder, &request.signature)? {
             let bundle = read_bundle(&folder, &name)?;
-            let bundle_at = shown(name.as_str());
+            let bundle_at = shown(folder_at.join(&name).as_ref().unwrap_or(&name).as_str());
             return Ok(Located { folder, root: folder_at, single: None, bundle_at, bundle_name: Some(name), bundle });
         }
         at = if request.place == Place::Cluster { folder_at.parent() } else { None };

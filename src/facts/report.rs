@@ -53,7 +53,7 @@ pub struct Report {
     /// The model's root, beneath the folder that was read: the path that was asked for, or a folder above it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub model_root: Option<String>,
-    /// Where the bundle was found, fit to be shown.
+    /// Where the bundle was found: beneath the folder that was read, or on this machine. Fit to be shown, so cut if long.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bundle: Option<String>,
     /// The OMS root digest that the bundle states: proven if `signature_verified`.
