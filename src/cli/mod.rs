@@ -5,6 +5,8 @@
 
 mod completions;
 mod generate;
+mod operator;
+mod process;
 mod record;
 mod verifier;
 mod verify;
@@ -27,6 +29,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Generate(generate::Flags),
+    Operator(operator::Flags),
     Verify(verify::Flags),
     Record(record::Flags),
     Verifier(verifier::Flags),
@@ -37,6 +40,7 @@ impl Command {
     fn run(self, out: &mut dyn Write) -> Result<Exit, UsageError> {
         match self {
             Command::Generate(flags) => flags.run(out),
+            Command::Operator(flags) => flags.run(out),
             Command::Verify(flags) => flags.run(out),
             Command::Record(flags) => flags.run(out),
             Command::Verifier(flags) => flags.run(),
@@ -52,6 +56,8 @@ pub enum Exit {
     Success,
     /// 1: refused.
     Refused,
+    /// 1: what was to be done could not be done, or what was to run for ever has ended.
+    Failed,
     /// 2: not determined.
     Undetermined,
     /// 64 (`EX_USAGE`): the arguments make no sense.
@@ -63,7 +69,7 @@ impl Exit {
     pub const fn code(self) -> u8 {
         match self {
             Exit::Success => 0,
-            Exit::Refused => 1,
+            Exit::Refused | Exit::Failed => 1,
             Exit::Undetermined => 2,
             Exit::Usage => 64,
         }

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::rbac::v1::ClusterRole;
 use kube::{Api, Client};
 use prometheus::IntGauge;
 use thiserror::Error;
@@ -22,6 +23,7 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::call::CallFailed;
+use super::owner;
 use super::runner::{Controller, Failure};
 use super::webhooks::Applied;
 use crate::index::Snapshot;
@@ -52,6 +54,8 @@ pub struct Settings {
     pub service: String,
     /// The Secret with the serving pair.
     pub serving_secret: String,
+    /// The chart's ClusterRole, which takes the Secrets along when it goes.
+    pub owner_cluster_role: String,
     /// Where they come from.
     pub mode: Mode,
 }
@@ -93,6 +97,7 @@ impl Failure for CertificatesError {
 /// Keeps the certificates.
 pub struct Certificates {
     secrets: Api<Secret>,
+    roles: Api<ClusterRole>,
     settings: Settings,
     applied: watch::Receiver<Option<Applied>>,
     ca_bundle: watch::Sender<Option<String>>,
@@ -126,8 +131,17 @@ impl Certificates {
         applied: watch::Receiver<Option<Applied>>,
         metrics: Metrics,
     ) -> Self {
-        let secrets = Api::namespaced(client, &settings.namespace);
-        Certificates { secrets, settings, applied, ca_bundle, trusted: None, rest: None, metrics }
+        let secrets = Api::namespaced(client.clone(), &settings.namespace);
+        Certificates {
+            secrets,
+            roles: Api::all(client),
+            settings,
+            applied,
+            ca_bundle,
+            trusted: None,
+            rest: None,
+            metrics,
+        }
     }
 
     async fn gather(&mut self, ca_secret: &str) -> Result<Gathered, CallFailed> {
@@ -178,20 +192,23 @@ impl Certificates {
         now: Timestamp,
     ) -> Result<(), CertificatesError> {
         let Gathered { authority, versions, state: _ } = gathered;
+        let owner = owner::reference(&self.roles, &self.settings.owner_cluster_role).await?;
+        let ca = apply::Target { name: ca_secret, version: versions.ca, owner: owner.clone() };
+        let serving = apply::Target { name: &self.settings.serving_secret, version: versions.serving, owner };
         match (step, authority) {
             (Step::MakeAuthority { keep }, _) => {
                 info!(keep = keep.len(), "making a certificate authority");
                 let made = material::make_authority(now, CA_LIFE)?;
-                apply::authority(&self.secrets, ca_secret, &made, &keep, versions.ca).await?;
+                apply::authority(&self.secrets, ca, &made, &keep).await?;
             }
             (Step::DropPrevious { keep }, Some(authority)) => {
                 info!("dropping earlier certificate authorities");
-                apply::authority(&self.secrets, ca_secret, &authority, &keep, versions.ca).await?;
+                apply::authority(&self.secrets, ca, &authority, &keep).await?;
             }
             (Step::IssuePair, Some(authority)) => {
                 info!("issuing a serving pair");
                 let pair = authority.issue(&names(&self.settings), now, PAIR_LIFE)?;
-                apply::pair(&self.secrets, &self.settings.serving_secret, pair, &authority, versions.serving).await?;
+                apply::pair(&self.secrets, serving, pair, &authority).await?;
             }
             (Step::DropPrevious { .. } | Step::IssuePair, None) => {}
         }

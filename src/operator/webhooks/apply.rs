@@ -3,8 +3,6 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::admissionregistration::v1::{ValidatingWebhook, ValidatingWebhookConfiguration};
-use k8s_openapi::api::rbac::v1::ClusterRole;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, ResourceExt};
 use tracing::warn;
@@ -46,18 +44,4 @@ fn same(live: &ValidatingWebhookConfiguration, wanted: &ValidatingWebhookConfigu
 
 fn entries(configuration: &ValidatingWebhookConfiguration) -> BTreeMap<&str, &ValidatingWebhook> {
     configuration.webhooks.iter().flatten().map(|entry| (entry.name.as_str(), entry)).collect()
-}
-
-/// A reference to the chart's ClusterRole: the garbage collector takes the configuration along when that goes, should
-/// nobody have run the uninstaller.
-pub async fn owner(roles: &Api<ClusterRole>, name: &str) -> Result<Option<OwnerReference>, CallFailed> {
-    let role =
-        roles.get_opt(name).await.map_err(CallFailed::when("read the ClusterRole that owns the configuration"))?;
-    Ok(role.and_then(|role| role.uid()).map(|uid| OwnerReference {
-        api_version: "rbac.authorization.k8s.io/v1".to_owned(),
-        kind: "ClusterRole".to_owned(),
-        name: name.to_owned(),
-        uid,
-        ..OwnerReference::default()
-    }))
 }

@@ -19,10 +19,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{
 use sha2::{Digest, Sha256};
 
 use super::{ARMED, CONFIGURATION, PROBE_OBJECT, Settings};
+use crate::policy::EXEMPT_NAMESPACES;
 
-/// Namespaces that no entry ever covers, besides our own: a gate that stands in the way of the cluster's own Pods can
-/// keep a cluster from starting.
-pub const EXEMPT_NAMESPACES: [&str; 3] = ["kube-system", "kube-public", "kube-node-lease"];
 /// The label that the API server itself keeps on every namespace.
 const NAMESPACE_NAME: &str = "kubernetes.io/metadata.name";
 /// How many different selectors get entries of their own. The API server evaluates each entry for each request about a

@@ -6,8 +6,7 @@ fn settings() -> Settings {
         namespace: "weighbridge".to_owned(),
         service: "weighbridge-webhook".to_owned(),
         operator_account: "system:serviceaccount:weighbridge:weighbridge-operator".to_owned(),
-        owner_cluster_role: None,
-        pod_name: "operator-0".to_owned(),
+        owner_cluster_role: "weighbridge-operator".to_owned(),
     }
 }
 

@@ -17,7 +17,7 @@ mod arming;
 mod configuration;
 mod probe;
 
-pub use configuration::{EXEMPT_NAMESPACES, MAX_SCOPES, PolicyScope, desired, is_valid};
+pub use configuration::{MAX_SCOPES, PolicyScope, desired, is_valid};
 pub use probe::{Prober, Report};
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -36,10 +36,11 @@ use tracing::info;
 
 use super::call::CallFailed;
 use super::events::Events;
+use super::owner;
 use super::runner::Controller;
-use crate::api::v1alpha1::{ClusterModelPolicy, ValidationAction};
 use crate::index::Snapshot;
 use crate::lease::Replicas;
+use crate::policy::NamespaceSelection;
 
 /// Name of the one webhook configuration.
 pub const CONFIGURATION: &str = "weighbridge";
@@ -62,9 +63,7 @@ pub struct Settings {
     /// The user name under which the operator's requests come.
     pub operator_account: String,
     /// The chart's ClusterRole, which takes the configuration along when it goes.
-    pub owner_cluster_role: Option<String>,
-    /// Name of our own Pod.
-    pub pod_name: String,
+    pub owner_cluster_role: String,
 }
 
 crate::metrics! {
@@ -145,7 +144,7 @@ impl Webhooks {
     fn gather(&mut self, snapshot: &Snapshot, ca_bundle: String, now: Instant) -> Inputs {
         let live = self.replicas.live(&snapshot.objects.leases, now.into_std());
         Inputs {
-            policies: snapshot.objects.policies.values().map(|policy| scope(policy)).collect(),
+            policies: scopes(snapshot),
             ca_bundle,
             report: self.report.borrow_and_update().clone(),
             replicas: live.into_iter().map(|replica| replica.name).collect(),
@@ -206,10 +205,7 @@ impl Controller for Webhooks {
             }
         }
         let live = self.api.get_opt(CONFIGURATION).await.map_err(CallFailed::when("read the webhook configuration"))?;
-        let owner = match &self.settings.owner_cluster_role {
-            Some(name) => apply::owner(&self.roles, name).await?,
-            None => None,
-        };
+        let owner = owner::reference(&self.roles, &self.settings.owner_cluster_role).await?;
         let armed = arming::is_armed(live.as_ref(), inputs.report.as_ref(), &inputs.replicas);
         let wanted = desired(&inputs.policies, &inputs.ca_bundle, armed, &self.settings, owner);
         let live = apply::apply(&self.api, &wanted).await?;
@@ -241,11 +237,17 @@ fn event(type_: EventType, reason: &str, note: &str) -> Event {
     Event { type_, reason: reason.to_owned(), note: Some(note.to_owned()), action: "Probe".to_owned(), secondary: None }
 }
 
-fn scope(policy: &ClusterModelPolicy) -> PolicyScope {
-    PolicyScope {
-        name: policy.name_any(),
-        generation: policy.metadata.generation.unwrap_or_default(),
-        selector: policy.spec.matches.namespace_selector.clone(),
-        denies: policy.spec.validation_actions.contains(&ValidationAction::Deny),
-    }
+fn scopes(snapshot: &Snapshot) -> Vec<PolicyScope> {
+    let scope = |selection: NamespaceSelection<'_>| PolicyScope {
+        name: selection.policy.to_owned(),
+        generation: snapshot
+            .objects
+            .policies
+            .get(selection.policy)
+            .and_then(|it| it.metadata.generation)
+            .unwrap_or_default(),
+        selector: selection.selector.clone(),
+        denies: selection.denies,
+    };
+    snapshot.policies.namespace_selectors().map(scope).collect()
 }
