@@ -35,6 +35,7 @@ const MAX_CANDIDATES: usize = 16;
 
 /// Finds model and bundle.
 pub(super) fn locate(request: &Request) -> Result<Located, Finding> {
+    check_name(request)?;
     let root = Folder::open(&request.root)?;
     let path = &request.path;
     let seen = root.look(path, Links::Refuse)?.ok_or_else(|| FolderError::Missing { path: shown(path.as_str()) })?;
@@ -124,8 +125,7 @@ fn bundle_in(folder: &Folder, location: &SignatureLocation) -> Result<Option<Res
     if *location != SignatureLocation::Discover {
         return Ok(None);
     }
-    let is_candidate = |name: &str| name.ends_with(".sig") || name.ends_with(".sigstore.json");
-    let mut candidates = folder.names(&is_candidate, MAX_CANDIDATES)?;
+    let mut candidates = folder.names(&is_bundle_name, MAX_CANDIDATES)?;
     if candidates.len() > 1 {
         let mut names = Names::default();
         candidates.sort();
@@ -133,6 +133,23 @@ fn bundle_in(folder: &Folder, location: &SignatureLocation) -> Result<Option<Res
         return Err(Finding::ambiguous(&names.to_string()));
     }
     Ok(candidates.pop())
+}
+
+/// In a cluster an annotation chooses the bundle, and the bundle is left out of the comparison. So it must not have the
+/// name of a file that a server reads for itself.
+fn check_name(request: &Request) -> Result<(), Finding> {
+    match (&request.place, &request.signature) {
+        (Place::Cluster, SignatureLocation::Within(name)) if !is_bundle_name(name.base()) => {
+            let name = shown(name.as_str());
+            let message = format!("`{name}` is no name for a bundle; give it one that ends in .sig or .sigstore.json");
+            Err(Finding::new(RefusedCode::MalformedBundle, message))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn is_bundle_name(name: &str) -> bool {
+    name.ends_with(".sig") || name.ends_with(".sigstore.json")
 }
 
 /// Whether anything but folders lies there.

@@ -2,6 +2,9 @@
 //!
 //! Receives bytes from anybody, gives their parts or an error. Nothing is verified here. What JSON may cost is bounded
 //! by the length of the text: its depth by serde_json's limit of 128, its parts by being read into named fields only.
+//!
+//! A field that no Sigstore bundle has is an error, although nothing would read it: the bundle is the one file of a model
+//! that nobody signs, and with room for foreign fields it could be a server's configuration at the same time.
 
 use std::borrow::Cow;
 
@@ -95,32 +98,43 @@ impl BundleError {
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct RawBundle<'a> {
     #[serde(borrow)]
     media_type: Cow<'a, str>,
     verification_material: RawMaterial,
     #[serde(borrow)]
     dsse_envelope: Option<RawEnvelope<'a>>,
+    #[serde(rename = "messageSignature")]
+    _message_signature: Option<IgnoredAny>,
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct RawMaterial {
     public_key: Option<RawPublicKey>,
     x509_certificate_chain: Option<IgnoredAny>,
     certificate: Option<IgnoredAny>,
+    #[serde(rename = "tlogEntries")]
+    _tlog_entries: Option<IgnoredAny>,
+    #[serde(rename = "timestampVerificationData")]
+    _timestamps: Option<IgnoredAny>,
 }
 
 /// Bundles from before 1.1 carry `rawBytes` and `keyDetails` instead of a hint. A key that comes with the signature
 /// says nothing about who signed, so they are not looked at.
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct RawPublicKey {
     hint: Option<String>,
+    #[serde(rename = "rawBytes")]
+    _raw_bytes: Option<IgnoredAny>,
+    #[serde(rename = "keyDetails")]
+    _key_details: Option<IgnoredAny>,
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct RawEnvelope<'a> {
     #[serde(borrow)]
     payload: Cow<'a, str>,
@@ -132,9 +146,12 @@ struct RawEnvelope<'a> {
 
 /// `keyid` may be absent, null or anything: DSSE calls it a hint, and OMS does not use it.
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct RawSignature<'a> {
     #[serde(borrow)]
     sig: Cow<'a, str>,
+    #[serde(rename = "keyid")]
+    _keyid: Option<IgnoredAny>,
 }
 
 impl Bundle {
@@ -172,7 +189,7 @@ fn check_media_type(media_type: &str) -> Result<(), BundleError> {
 }
 
 fn material(raw: RawMaterial) -> Result<Material, BundleError> {
-    let RawMaterial { public_key, x509_certificate_chain, certificate } = raw;
+    let RawMaterial { public_key, x509_certificate_chain, certificate, _tlog_entries, _timestamps } = raw;
     match (public_key, x509_certificate_chain, certificate) {
         (Some(key), None, None) => Ok(Material::PublicKey { hint: key.hint.filter(|hint| !hint.is_empty()) }),
         (None, Some(_), None) => Ok(Material::CertificateChain),
@@ -263,8 +280,9 @@ mod tests {
     fn what_is_not_json_of_that_shape() {
         let deep = "[".repeat(100_000);
         let deep_inside = bundle().to_string().replace("\"AAAA\"", &deep);
+        let foreign = bundle().to_string().replacen('{', "{\"auto_map\":{},", 1);
         let twice = bundle().to_string().replacen('{', &format!("{{\"mediaType\":\"{MEDIA_TYPE}\","), 1);
-        for text in ["", "null", "{}", "[]", "{\"mediaType\":1}", &deep, &deep_inside, &twice, "\u{feff}{}"] {
+        for text in ["", "null", "{}", "[]", "{\"mediaType\":1}", &deep, &deep_inside, &foreign, &twice, "\u{feff}{}"] {
             let error = Bundle::parse(text.as_bytes()).unwrap_err();
             assert!(matches!(error, BundleError::Json(_)), "{error}");
             assert!(error.to_string().len() < 400);

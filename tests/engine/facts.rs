@@ -175,6 +175,15 @@ fn a_bundle_is_found_by_name_or_alone() {
 }
 
 #[test]
+fn a_bundle_has_the_name_of_a_bundle() {
+    let model = Model::new("m", &["a"]);
+    fs::rename(model.path("m/model.sig"), model.path("m/generation_config.json")).unwrap();
+    let signature = SignatureLocation::Within(name("generation_config.json"));
+    let report = model.read(&Request { signature, ..cluster(model.dir.path(), "m") });
+    assert_eq!(code(&report), Some(RefusedCode::MalformedBundle.into()));
+}
+
+#[test]
 fn what_is_signed_as_ignored_is_still_unsigned_in_a_cluster() {
     let model = Model::new("m", &["a", "logs/b", ".git/c"]);
     model.signer.sign_folder(&model.path("m"), &["logs", "model.sig", ".git"]);
