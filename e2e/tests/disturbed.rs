@@ -10,6 +10,9 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use weighbridge_e2e::{Cluster, Deadline, Key, Tenant, eventually_blocking, http_get, https_post};
 
+/// The chart's default for the Secret with the serving pair.
+const SERVING_SECRET: &str = "weighbridge-webhook-tls";
+
 /// One test at a time.
 fn alone() -> (MutexGuard<'static, ()>, Cluster) {
     static TURN: Mutex<()> = Mutex::new(());
@@ -283,13 +286,13 @@ fn the_serving_pair_is_renewed_under_load_without_a_failed_call() {
     let stream = Stream::start(&tenant);
     stream.pass(20);
     let serial = || {
-        let secret = cluster.own().get("secret", "weighbridge-serving");
+        let secret = cluster.own().get("secret", SERVING_SECRET);
         secret["data"]["tls.crt"].as_str().map(str::to_owned)
     };
     let before = serial().expect("a serving pair");
     cluster
         .own()
-        .run(&["annotate", "secret", "weighbridge-serving", "weighbridge.dev/renew=now", "--overwrite"])
+        .run(&["annotate", "secret", SERVING_SECRET, "weighbridge.dev/renew=now", "--overwrite"])
         .expect_success();
     eventually_blocking("a new pair", Deadline::seconds(60), || match serial() {
         Some(now) if now != before => Ok(()),
