@@ -7,7 +7,7 @@ use std::process::Command;
 use super::{Artifact, GenerateError, notice};
 
 /// The namespace that the rendered install goes to.
-const NAMESPACE: &str = "weighbridge";
+const NAMESPACE: &str = "weighbridge-system";
 /// Stands where the digest of the image must be put: a commit cannot hold the digest of the image that is built from
 /// it.
 const NO_DIGEST: &str = "sha256:0000000000000000000000000000000000000000000000000000000000000000";
