@@ -46,9 +46,7 @@ pub enum GenerateError {
         source: io::Error,
     },
     /// There is no such program.
-    #[error(
-        "manifests/weighbridge.yaml was not looked at: {program}: {source} (--helm names it, --skip-manifests does without)"
-    )]
+    #[error("manifests/weighbridge.yaml was not looked at: {program}: {source} (use --helm or --skip-manifests)")]
     NoHelm {
         /// The program that was asked for.
         program: String,
