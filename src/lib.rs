@@ -1,5 +1,6 @@
 //! weighbridge: the gate that AI model weights pass on their way into a Kubernetes cluster.
 
+pub mod admission;
 pub mod api;
 pub mod app;
 pub mod cli;

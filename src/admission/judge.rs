@@ -1,0 +1,125 @@
+//! The decision about one object, from the index: waits a moment for what the index has not seen, and for nothing else.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout_at};
+
+use super::answer::Rejection;
+use super::record_queue::WantedRecord;
+use crate::api::v1alpha1::{Code, RequestCode, UnknownCode};
+use crate::decision::{Decision, Evidence, decide};
+use crate::index::Snapshot;
+use crate::workload::{Extract, ModelUse, Source};
+
+/// How long a request waits for the watches to bring a namespace or claim that was made just before it. They are behind
+/// by a few milliseconds, as a rule; half a second is what a person who applies a folder of files does not notice.
+const INDEX_WAIT: Duration = Duration::from_millis(500);
+
+/// How many records a namespace may have before the webhook asks for no more of them. A person who has 256 model folders
+/// in a namespace makes the further records by hand; a Pod that names a new path each time fills nobody's etcd.
+const MAX_RECORDS_PER_NAMESPACE: usize = 256;
+
+/// The function that decides: a field, so that tests of what surrounds it need no policies.
+type Decide = fn(&Snapshot, &Extract, Timestamp) -> Decision;
+
+/// Decides from the index.
+#[derive(Clone, Debug)]
+pub(super) struct Judge {
+    snapshots: watch::Receiver<Arc<Snapshot>>,
+    clock: fn() -> Timestamp,
+    decide: Decide,
+}
+
+/// A decision, and what would be needed to know more.
+#[derive(Debug)]
+pub(super) struct Judged {
+    pub(super) decision: Decision,
+    pub(super) wanted: Vec<WantedRecord>,
+}
+
+impl Judge {
+    pub(super) fn new(snapshots: watch::Receiver<Arc<Snapshot>>, clock: fn() -> Timestamp) -> Self {
+        let decide: Decide = |snapshot, extract, now| {
+            decide(&snapshot.policies, &extract.subject, &extract.uses, &snapshot.evidence, now)
+        };
+        Judge { snapshots, clock, decide }
+    }
+
+    #[cfg(test)]
+    pub(super) fn deciding(self, decide: Decide) -> Self {
+        Judge { decide, ..self }
+    }
+
+    /// Decides about an object, before `deadline`.
+    pub(super) async fn judge(&self, extract: &Extract, deadline: Instant) -> Result<Judged, Rejection> {
+        let patience = deadline.min(Instant::now() + INDEX_WAIT);
+        let namespace = &extract.subject.namespace;
+        let knows = |snapshot: &Snapshot| snapshot.version > 0 && snapshot.evidence.namespaces.contains_key(namespace);
+        let snapshot = self.wait(patience, knows).await.ok_or_else(|| not_observed(namespace))?;
+        let decision = (self.decide)(&snapshot, extract, (self.clock)());
+        if !misses_a_claim(&decision) || knows_claims(&snapshot.evidence, extract) {
+            return Ok(judged(decision, extract, &snapshot));
+        }
+        // Decided again in any case: whatever else has come meanwhile counts too.
+        let snapshot = match self.wait(patience, |snapshot| knows_claims(&snapshot.evidence, extract)).await {
+            Some(snapshot) => snapshot,
+            None => Arc::clone(&self.snapshots.borrow()),
+        };
+        Ok(judged((self.decide)(&snapshot, extract, (self.clock)()), extract, &snapshot))
+    }
+
+    /// The first snapshot that will do, or none until then.
+    async fn wait(&self, until: Instant, will_do: impl Fn(&Snapshot) -> bool) -> Option<Arc<Snapshot>> {
+        let mut snapshots = self.snapshots.clone();
+        let found = timeout_at(until, snapshots.wait_for(|snapshot| will_do(snapshot))).await;
+        // The inner error means that the index has ended, and the process with it.
+        found.ok()?.ok().map(|snapshot| Arc::clone(&snapshot))
+    }
+}
+
+fn not_observed(namespace: &str) -> Rejection {
+    let text = format!("namespace {namespace} has not reached this replica of the webhook yet — try again");
+    Rejection::new(RequestCode::NotObservedYet, text)
+}
+
+fn misses_a_claim(decision: &Decision) -> bool {
+    decision.violations.iter().any(|violation| violation.code == Code::Unknown(UnknownCode::SourceMissing))
+}
+
+fn knows_claims(evidence: &Evidence, extract: &Extract) -> bool {
+    let known = |claim: &str| evidence.claims.contains_key(&(extract.subject.namespace.clone(), claim.to_owned()));
+    claims(&extract.uses).all(known)
+}
+
+fn claims(uses: &[ModelUse]) -> impl Iterator<Item = &str> {
+    uses.iter().filter_map(|it| match &it.source {
+        Source::Claim { name, .. } => Some(name.as_str()),
+        _ => None,
+    })
+}
+
+fn judged(decision: Decision, extract: &Extract, snapshot: &Snapshot) -> Judged {
+    let wanted = wanted(&decision, &extract.subject.namespace, &snapshot.evidence);
+    Judged { decision, wanted }
+}
+
+/// The records that are missing, each with the claim that owns it. A claim that does not exist owns nothing.
+fn wanted(decision: &Decision, namespace: &str, evidence: &Evidence) -> Vec<WantedRecord> {
+    if decision.missing_records.is_empty() {
+        return Vec::new();
+    }
+    let of_namespace = evidence.records.iter().filter(|((other, _), _)| other == namespace);
+    if of_namespace.map(|(_, records)| records.len()).sum::<usize>() >= MAX_RECORDS_PER_NAMESPACE {
+        tracing::warn!(namespace, MAX_RECORDS_PER_NAMESPACE, "no record is asked for: the namespace has too many");
+        return Vec::new();
+    }
+    let owned = |spec: &crate::api::v1alpha1::ModelVerificationSpec| {
+        let claim = spec.source.claim.as_ref()?.name.clone();
+        let facts = evidence.claims.get(&(namespace.to_owned(), claim))?;
+        Some(WantedRecord { namespace: namespace.to_owned(), claim_uid: facts.uid.clone(), spec: spec.clone() })
+    };
+    decision.missing_records.iter().filter_map(owned).collect()
+}

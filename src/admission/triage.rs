@@ -1,0 +1,236 @@
+//! What of a review is judged: only what could change which models run.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, ReplicaSet, StatefulSet};
+use k8s_openapi::api::batch::v1::{CronJob, Job};
+use k8s_openapi::api::core::v1::Pod;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::answer::Rejection;
+use super::review::{Operation, Request};
+use crate::api::v1alpha1::RequestCode;
+use crate::workload::{ContainerKind, Extract, HasModels};
+
+/// Namespaces that are never judged: a gate that stands in the way of the cluster's own Pods can keep a cluster from
+/// starting. The webhook configuration leaves them out too.
+const EXEMPT_NAMESPACES: [&str; 3] = ["kube-system", "kube-public", "kube-node-lease"];
+
+/// The account under which all controllers act where they have none of their own.
+const CONTROLLER_MANAGER: &str = "system:kube-controller-manager";
+
+/// What becomes of a review.
+#[derive(Debug)]
+pub(super) enum Triage {
+    /// Nothing in it could change which models run.
+    Pass(Pass),
+    /// These uses are judged.
+    Judge(Box<Extract>),
+}
+
+/// Why nothing is judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Pass {
+    /// The namespace is exempt.
+    Exempt,
+    /// A deletion, or an object that is being deleted.
+    Deleting,
+    /// The status, the scale or the resources of an object.
+    SubResource,
+    /// Nothing has changed that matters.
+    Unchanged,
+    /// A controller made it from a template that was judged, and its Pods will be.
+    Owned,
+}
+
+/// The kinds that are judged, and where each keeps its template.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Pod,
+    Deployment,
+    StatefulSet,
+    DaemonSet,
+    ReplicaSet,
+    Job,
+    CronJob,
+}
+
+impl Kind {
+    pub(super) fn of(request: &Request) -> Option<Self> {
+        let kind = &request.kind;
+        Some(match (kind.group.as_str(), kind.version.as_str(), kind.kind.as_str()) {
+            ("", "v1", "Pod") => Kind::Pod,
+            ("apps", "v1", "Deployment") => Kind::Deployment,
+            ("apps", "v1", "StatefulSet") => Kind::StatefulSet,
+            ("apps", "v1", "DaemonSet") => Kind::DaemonSet,
+            ("apps", "v1", "ReplicaSet") => Kind::ReplicaSet,
+            ("batch", "v1", "Job") => Kind::Job,
+            ("batch", "v1", "CronJob") => Kind::CronJob,
+            _ => return None,
+        })
+    }
+
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Kind::Pod => "Pod",
+            Kind::Deployment => "Deployment",
+            Kind::StatefulSet => "StatefulSet",
+            Kind::DaemonSet => "DaemonSet",
+            Kind::ReplicaSet => "ReplicaSet",
+            Kind::Job => "Job",
+            Kind::CronJob => "CronJob",
+        }
+    }
+
+    /// Where the template lies that Pods are made from.
+    const fn template(self) -> &'static str {
+        match self {
+            Kind::CronJob => "/spec/jobTemplate/spec/template",
+            _ => "/spec/template",
+        }
+    }
+
+    /// The kind that a controller makes these from, and the account under which it does.
+    const fn made_by(self) -> Option<(&'static str, &'static str, &'static str)> {
+        match self {
+            Kind::ReplicaSet => {
+                Some(("apps/v1", "Deployment", "system:serviceaccount:kube-system:deployment-controller"))
+            }
+            Kind::Job => Some(("batch/v1", "CronJob", "system:serviceaccount:kube-system:cronjob-controller")),
+            _ => None,
+        }
+    }
+
+    fn extract(self, object: &Value) -> Result<Extract, serde_json::Error> {
+        fn typed<K: DeserializeOwned + HasModels>(object: &Value) -> Result<Extract, serde_json::Error> {
+            K::deserialize(object).map(|object| object.extract())
+        }
+        match self {
+            Kind::Pod => typed::<Pod>(object),
+            Kind::Deployment => typed::<Deployment>(object),
+            Kind::StatefulSet => typed::<StatefulSet>(object),
+            Kind::DaemonSet => typed::<DaemonSet>(object),
+            Kind::ReplicaSet => typed::<ReplicaSet>(object),
+            Kind::Job => typed::<Job>(object),
+            Kind::CronJob => typed::<CronJob>(object),
+        }
+    }
+}
+
+/// Looks at what a review is about.
+pub(super) fn triage(request: &Request, own_namespace: &str) -> Result<Triage, Rejection> {
+    let (operation, namespace) = (request.operation(), request.namespace());
+    if operation == Operation::Delete {
+        return Ok(Triage::Pass(Pass::Deleting));
+    }
+    if EXEMPT_NAMESPACES.contains(&namespace) || namespace == own_namespace {
+        return Ok(Triage::Pass(Pass::Exempt));
+    }
+    if matches!(request.sub_resource(), "status" | "scale" | "resize") {
+        return Ok(Triage::Pass(Pass::SubResource));
+    }
+    let unsupported = || {
+        let what = format!("{} {}/{}", request.operation().as_str(), request.kind.kind, request.sub_resource());
+        let text =
+            format!("{} is not judged here; the webhook configuration must not send it", what.trim_end_matches('/'));
+        Rejection::new(RequestCode::UnsupportedKind, text)
+    };
+    let kind = Kind::of(request).ok_or_else(unsupported)?;
+    if operation == Operation::Update && is_being_deleted(&request.old_object) {
+        return Ok(Triage::Pass(Pass::Deleting));
+    }
+    let pass = match (kind, request.sub_resource(), operation) {
+        (Kind::Pod, "ephemeralcontainers", Operation::Update) => None,
+        (Kind::Pod, "", Operation::Create) => None,
+        (Kind::Pod, "", Operation::Update) => same_pod(request).then_some(Pass::Unchanged),
+        (Kind::Pod, ..) => return Err(unsupported()),
+        (_, "", Operation::Create | Operation::Update) => {
+            if same_template(kind, request) {
+                Some(Pass::Unchanged)
+            } else {
+                is_made_by_controller(kind, request).then_some(Pass::Owned)
+            }
+        }
+        _ => return Err(unsupported()),
+    };
+    match pass {
+        Some(pass) => Ok(Triage::Pass(pass)),
+        None => extract(kind, request).map(|extract| Triage::Judge(Box::new(extract))),
+    }
+}
+
+fn extract(kind: Kind, request: &Request) -> Result<Extract, Rejection> {
+    let mut extract = kind.extract(&request.object).map_err(|error| {
+        tracing::warn!(%error, uid = request.uid, kind = kind.as_str(), "an object cannot be parsed");
+        let text = format!("the {} cannot be parsed; the log of the webhook says more", kind.as_str());
+        Rejection::new(RequestCode::MalformedRequest, text)
+    })?;
+    // What the API server says counts, whatever stands in the object.
+    extract.subject.namespace = request.namespace().to_owned();
+    extract.subject.name = request.name().to_owned();
+    if request.sub_resource() == "ephemeralcontainers" {
+        // Whatever runs already was judged when it was added.
+        let before = names(&request.old_object, "/spec/ephemeralContainers");
+        extract
+            .uses
+            .retain(|it| it.container.kind == ContainerKind::Ephemeral && !before.contains(it.container.name.as_str()));
+    }
+    Ok(extract)
+}
+
+fn is_being_deleted(object: &Value) -> bool {
+    object.pointer("/metadata/deletionTimestamp").is_some_and(|time| !time.is_null())
+}
+
+/// Whether neither an image nor one of our annotations has changed: nothing else of a Pod that may be changed says which
+/// models run.
+fn same_pod(request: &Request) -> bool {
+    let (old, new) = (&request.old_object, &request.object);
+    old.is_object() && images(old) == images(new) && our_annotations(old) == our_annotations(new)
+}
+
+fn images(pod: &Value) -> BTreeMap<(&str, &str), &Value> {
+    let lists = ["/spec/initContainers", "/spec/containers", "/spec/ephemeralContainers"];
+    let of_list = |list: &'static str| {
+        let containers = pod.pointer(list).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+        containers.iter().map(move |it| ((list, it["name"].as_str().unwrap_or_default()), &it["image"]))
+    };
+    lists.into_iter().flat_map(of_list).collect()
+}
+
+fn our_annotations(object: &Value) -> BTreeMap<&str, &Value> {
+    let annotations = object.pointer("/metadata/annotations").and_then(Value::as_object);
+    let ours = |key: &str| {
+        let domain = key.split('/').next().unwrap_or_default();
+        domain == "weighbridge.dev" || domain.ends_with(".weighbridge.dev")
+    };
+    annotations.into_iter().flatten().filter(|(key, _)| ours(key)).map(|(key, value)| (key.as_str(), value)).collect()
+}
+
+fn same_template(kind: Kind, request: &Request) -> bool {
+    let template = |object: &'_ Value| object.pointer(kind.template()).cloned();
+    let (old, new) = (template(&request.old_object), template(&request.object));
+    new.is_some() && old == new
+}
+
+/// Whether a controller of the cluster makes this from another object that carries the same template: that one was judged
+/// when it was applied, its author sees the answer there, and every Pod is judged afresh.
+///
+/// Looking the owner up would be a call to the API server in the middle of a call from it. That is not needed to be
+/// sure: the account cannot be claimed (nobody acts as a controller of `kube-system` who does not rule the cluster
+/// already), and under this account the API says who the owner is. Anybody else's ReplicaSet or Job is judged,
+/// whatever it says of its owner.
+fn is_made_by_controller(kind: Kind, request: &Request) -> bool {
+    let Some((version, owner, account)) = kind.made_by() else { return false };
+    let owners = request.object.pointer("/metadata/ownerReferences").and_then(Value::as_array);
+    let owned = owners.into_iter().flatten().any(|reference| {
+        reference["controller"] == true && reference["apiVersion"] == version && reference["kind"] == owner
+    });
+    owned && [account, CONTROLLER_MANAGER].contains(&request.user())
+}
+
+fn names<'a>(object: &'a Value, list: &str) -> BTreeSet<&'a str> {
+    let containers = object.pointer(list).and_then(Value::as_array);
+    containers.into_iter().flatten().filter_map(|container| container["name"].as_str()).collect()
+}
