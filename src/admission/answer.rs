@@ -10,7 +10,7 @@ use kube::core::response::{StatusCause, StatusDetails, StatusSummary};
 use super::review::Request;
 use super::triage::Pass;
 use crate::api::v1alpha1::RequestCode;
-use crate::decision::{Action, Decision};
+use crate::decision::{Action, Decision, Violation, audit_annotations, deny_text, warnings};
 
 /// The HTTP code of every denial: what the API server passes on to the client.
 const FORBIDDEN: u16 = 403;
@@ -179,7 +179,7 @@ fn decided(request: &Request, decision: &Decision) -> AdmissionResponse {
 /// What is wrong, for programs.
 fn causes(decision: &Decision) -> Vec<StatusCause> {
     let denying = decision.violations.iter().filter(|violation| violation.action == Action::Deny);
-    let cause = |violation: &crate::decision::Violation| StatusCause {
+    let cause = |violation: &Violation| StatusCause {
         reason: violation.code.to_string(),
         message: violation.finding.what.clone(),
         field: violation.at.to_string(),
@@ -219,23 +219,4 @@ pub(super) fn log(request: &Request, answer: &Answer) {
             tracing::debug!(answer = answer.label(), models = decision.models.len(), "decided");
         }
     }
-}
-
-fn deny_text(decision: &Decision) -> String {
-    let denying = decision.violations.iter().filter(|violation| violation.action == Action::Deny);
-    let line = |violation: &crate::decision::Violation| {
-        let finding = &violation.finding;
-        format!("{}: {}: {} — {} [{}]", violation.policy, violation.at, finding.what, finding.fix, violation.code)
-    };
-    denying.map(line).collect::<Vec<_>>().join("\n")
-}
-
-fn warnings(decision: &Decision) -> Vec<String> {
-    let _ = decision;
-    Vec::new()
-}
-
-fn audit_annotations(decision: &Decision) -> std::collections::BTreeMap<String, String> {
-    let _ = decision;
-    Default::default()
 }

@@ -11,11 +11,8 @@ use serde_json::Value;
 use super::answer::Rejection;
 use super::review::{Operation, Request};
 use crate::api::v1alpha1::RequestCode;
+use crate::policy::EXEMPT_NAMESPACES;
 use crate::workload::{ContainerKind, Extract, HasModels};
-
-/// Namespaces that are never judged: a gate that stands in the way of the cluster's own Pods can keep a cluster from
-/// starting. The webhook configuration leaves them out too.
-const EXEMPT_NAMESPACES: [&str; 3] = ["kube-system", "kube-public", "kube-node-lease"];
 
 /// The account under which all controllers act where they have none of their own.
 const CONTROLLER_MANAGER: &str = "system:kube-controller-manager";
