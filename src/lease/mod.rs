@@ -12,10 +12,12 @@
 
 mod adapter;
 mod election;
+mod presence;
 mod replicas;
 
 pub use adapter::{Elector, Metrics, Settings};
 pub use election::{Attempt, Election, Record};
+pub use presence::{Presence, PresenceSettings, Serving};
 pub use replicas::{Replica, Replicas, WEBHOOK_SELECTOR};
 
 use std::time::Duration;

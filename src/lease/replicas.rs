@@ -10,11 +10,11 @@ use kube::ResourceExt;
 use super::LEASE_DURATION;
 
 /// Label by which the Leases of replicas are known.
-const COMPONENT: (&str, &str) = ("weighbridge.dev/component", "webhook");
+pub(super) const COMPONENT: (&str, &str) = ("weighbridge.dev/component", "webhook");
 /// The same, as a selector.
 pub const WEBHOOK_SELECTOR: &str = "weighbridge.dev/component=webhook";
 /// Annotation with the hash of the policies that a replica serves.
-const POLICY_HASH: &str = "weighbridge.dev/policy-hash";
+pub(super) const POLICY_HASH: &str = "weighbridge.dev/policy-hash";
 
 /// A replica that may be answering.
 #[derive(Clone, Debug, PartialEq, Eq)]
