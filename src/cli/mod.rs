@@ -10,6 +10,7 @@ mod process;
 mod record;
 mod verifier;
 mod verify;
+mod webhook;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -33,6 +34,7 @@ enum Command {
     Verify(verify::Flags),
     Record(record::Flags),
     Verifier(verifier::Flags),
+    Webhook(webhook::Flags),
     Completions(completions::Flags),
 }
 
@@ -44,6 +46,7 @@ impl Command {
             Command::Verify(flags) => flags.run(out),
             Command::Record(flags) => flags.run(out),
             Command::Verifier(flags) => flags.run(),
+            Command::Webhook(flags) => flags.run(out),
             Command::Completions(flags) => Ok(flags.run(out)),
         }
     }
