@@ -82,7 +82,7 @@ fn read_key(key: &KeyAuthority, trust: &TrustSources) -> Result<TrustedKey, Stri
             "{what} does not exist in the namespace of weighbridge, or lacks the label weighbridge.dev/trust: \"true\""
         )
     })?;
-    keys::parse(text).map_err(|error| format!("{what} {error}"))
+    keys::parse(text).map_err(|error| format!("{what} cannot be used: {error}"))
 }
 
 /// Why nobody could ever satisfy the policy. Not asked while keys are missing: what is missing was said already.

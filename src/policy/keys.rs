@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use pem_rfc7468::LineEnding;
 use sha2::{Digest as _, Sha256};
+
+use crate::signature::{KeyError, PublicKey};
 
 /// A public key that a policy trusts.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -46,16 +47,19 @@ impl TrustSet {
     }
 }
 
-/// Reads one public key. The only place that knows how keys are read.
-pub(super) fn parse(pem: &str) -> Result<TrustedKey, String> {
-    const LABEL: &str = "PUBLIC KEY";
-    let (label, der) = pem_rfc7468::decode_vec(pem.trim().as_bytes()).map_err(|_| "is not PEM".to_owned())?;
-    if label != LABEL {
-        return Err("is PEM, but not of a PUBLIC KEY".to_owned());
-    }
-    spki::SubjectPublicKeyInfoRef::try_from(der.as_slice()).map_err(|_| "does not hold a public key".to_owned())?;
-    let pem = pem_rfc7468::encode_string(LABEL, LineEnding::LF, &der).map_err(|_| "is too large".to_owned())?;
-    Ok(TrustedKey { fingerprint: sha256_text(Sha256::new_with_prefix(&der)), pem })
+/// Reads one public key. The error is a sentence that names nothing but what is wrong with the text.
+pub(super) fn parse(text: &str) -> Result<TrustedKey, KeyError> {
+    let key = PublicKey::from_pem(text)?;
+    Ok(TrustedKey { fingerprint: key.fingerprint().to_string(), pem: canonical(text) })
+}
+
+/// The PEM block in a text in which a key was found, without what stands around it, at 64 columns.
+fn canonical(text: &str) -> String {
+    let (begin, end) = ("-----BEGIN PUBLIC KEY-----", "-----END PUBLIC KEY-----");
+    let body = text.split_once(begin).and_then(|(_, rest)| rest.split_once(end)).map_or("", |(body, _)| body);
+    let body: Vec<char> = body.chars().filter(|char| !char.is_ascii_whitespace()).collect();
+    let lines: Vec<String> = body.chunks(64).map(|line| line.iter().collect()).collect();
+    format!("{begin}\n{}\n{end}\n", lines.join("\n"))
 }
 
 fn sha256_text(hash: Sha256) -> String {
@@ -82,8 +86,13 @@ mod tests {
 
     #[test]
     fn spaces_around_a_key_change_nothing() {
-        let padded = format!("\n  {}\n\n", KEY_A.replace('\n', "\r\n"));
+        let padded = format!("The release key:\n{}\n\n", KEY_A.replace('\n', "\r\n"));
         assert_eq!(parse(&padded), parse(KEY_A));
+        assert_eq!(parse(KEY_A).unwrap().pem, KEY_A);
+        assert_eq!(
+            PublicKey::from_pem(&parse(&padded).unwrap().pem).unwrap().fingerprint().to_string(),
+            parse(KEY_A).unwrap().fingerprint
+        );
         assert_ne!(parse(KEY_A), parse(KEY_B));
     }
 

@@ -58,6 +58,16 @@ impl Matching {
         self.models.is_some() || self.exclude.iter().any(excluded)
     }
 
+    /// See [`CompiledPolicy::selects`].
+    fn selects(&self, model_use: &ModelUse, facts: &SourceFacts<'_>) -> bool {
+        let facts = with_inline(model_use, facts);
+        if self.exclude.iter().any(|item| item.holds(&facts, &model_use.mount_paths)) {
+            return false;
+        }
+        let Some(models) = &self.models else { return true };
+        facts.recorded || models.iter().any(|item| item.selects(model_use, &facts))
+    }
+
     /// See [`CompiledPolicy::selects_claim_ahead`].
     pub(super) fn selects_claim_ahead(&self, facts: &SourceFacts<'_>) -> bool {
         let labels = |item: &Models| matches!(item, Models::Claims(selector) if facts.labels.is_some_and(|labels| selector.matches(labels)));
@@ -93,11 +103,7 @@ impl Models {
             Models::Everything => true,
             Models::MountPaths(globs) => globs.touch(&model_use.mount_path),
             Models::Claims(selector) => {
-                let claim = match &model_use.source {
-                    Source::Claim { .. } => true,
-                    Source::Opaque(opaque) => opaque.claim.is_some(),
-                };
-                claim && facts.labels.is_none_or(|labels| selector.matches(labels))
+                model_use.claim().is_some() && facts.labels.is_none_or(|labels| selector.matches(labels))
             }
         }
     }
@@ -141,14 +147,9 @@ impl Excluded {
 }
 
 impl CompiledPolicy {
-    /// Whether the policy is about a use, of a source of which this much is known.
+    /// Whether the policy is about a use, of a claim of which this much is known.
     pub fn selects(&self, model_use: &ModelUse, facts: &SourceFacts<'_>) -> bool {
-        let facts = with_inline(model_use, facts);
-        if self.matching.exclude.iter().any(|item| item.holds(&facts, &model_use.mount_paths)) {
-            return false;
-        }
-        let Some(models) = &self.matching.models else { return true };
-        facts.recorded || models.iter().any(|item| item.selects(model_use, &facts))
+        self.matching.selects(model_use, facts)
     }
 }
 
@@ -163,3 +164,6 @@ fn with_inline<'a>(model_use: &'a ModelUse, facts: &SourceFacts<'a>) -> SourceFa
         },
     }
 }
+
+#[cfg(test)]
+mod tests;

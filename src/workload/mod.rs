@@ -87,6 +87,13 @@ pub struct ModelUse {
     pub annotations: Claims,
 }
 
+impl ModelUse {
+    /// The claim behind it, if there is one, whether or not it can be vouched for.
+    pub fn claim(&self) -> Option<&str> {
+        self.source.claim()
+    }
+}
+
 /// Something that hides, or could hide, a part of a model mount from within the same container.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shadow {
@@ -181,6 +188,16 @@ pub enum Source {
     },
     /// Any other source, which this version cannot vouch for.
     Opaque(OpaqueSource),
+}
+
+impl Source {
+    /// The claim behind it, if there is one, whether or not it can be vouched for.
+    pub fn claim(&self) -> Option<&str> {
+        match self {
+            Source::Claim { name, .. } => Some(name),
+            Source::Opaque(opaque) => opaque.claim.as_deref(),
+        }
+    }
 }
 
 /// A source that nobody can vouch for, with what a policy can select it by.

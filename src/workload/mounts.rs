@@ -104,14 +104,14 @@ fn mounted(mount: &VolumeMount, volume: Option<Brought>) -> Option<(Source, bool
 /// The part of a claim that a mount shows.
 fn in_claim(name: String, mount: &VolumeMount) -> Source {
     if mount.sub_path_expr.as_deref().is_some_and(|expression| !expression.is_empty()) {
-        let remedy = "write the folder as subPath; what an expression stands for is known only on the node";
-        return Source::Opaque(of_claim("claim with subPathExpr", name, remedy));
+        let remedy = "write the folder as subPath";
+        return Source::Opaque(of_claim("subPathExpr in claim", name, remedy));
     }
     match claim_path(mount.sub_path.as_deref().unwrap_or_default()) {
         Some(path) => Source::Claim { name, path },
         None => {
-            let remedy = "write subPath without .. and in at most 1024 characters";
-            Source::Opaque(of_claim("claim with such a subPath", name, remedy))
+            let remedy = "write it without .. and in at most 1024 characters";
+            Source::Opaque(of_claim("unusable subPath in claim", name, remedy))
         }
     }
 }

@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::PodSpec;
 
 use super::mounts::{AnyContainer, placed, shadows};
 use super::source::{Brought, brought};
-use super::{Access, Claims, ContainerKind, ContainerRef, FieldPath, ModelUse, Source, ids};
+use super::{Access, Claims, ContainerKind, ContainerRef, FieldPath, ModelUse, ids};
 
 /// Where the bundle of a volume is, by the volume's name.
 const SIGNATURE_PREFIX: &str = "signature.weighbridge.dev/";
@@ -47,7 +47,7 @@ pub(super) fn model_uses_with(
         for (mount, index) in placed.iter().zip(&mut index) {
             let (Some((source, writable)), Some(volume)) = (&mount.brings, mount.volume) else { continue };
             *index = Some(uses.len());
-            let privileged_by = overpowering.clone().filter(|_| claim_of(source).is_some());
+            let privileged_by = overpowering.clone().filter(|_| source.claim().is_some());
             let writable = *writable || privileged_by.is_some();
             uses.push(ModelUse {
                 container: ContainerRef { kind: container.kind, name: container.name.to_owned() },
@@ -81,14 +81,6 @@ fn containers<'a>(spec: &'a PodSpec, at: &FieldPath) -> Vec<AnyContainer<'a>> {
     init.chain(main).chain(ephemeral).collect()
 }
 
-/// The claim behind a source, if there is one.
-fn claim_of(source: &Source) -> Option<&str> {
-    match source {
-        Source::Claim { name, .. } => Some(name),
-        Source::Opaque(opaque) => opaque.claim.as_deref(),
-    }
-}
-
 fn claims_of(volume: &str, annotations: &BTreeMap<String, String>) -> Claims {
     let of = |prefix: &str| annotations.get(&format!("{prefix}{volume}")).cloned();
     Claims { digest: of(DIGEST_PREFIX), signature: of(SIGNATURE_PREFIX) }
@@ -97,7 +89,7 @@ fn claims_of(volume: &str, annotations: &BTreeMap<String, String>) -> Claims {
 /// See [`ModelUse::mount_paths`].
 fn gather_mount_paths(uses: &mut [ModelUse]) {
     // A claim and a volume may have the same name; they are told apart by which of the two it is.
-    let key = |model_use: &ModelUse| match claim_of(&model_use.source) {
+    let key = |model_use: &ModelUse| match model_use.claim() {
         Some(claim) => (true, claim.to_owned()),
         None => (false, model_use.volume.clone()),
     };

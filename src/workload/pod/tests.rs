@@ -1,5 +1,5 @@
 use super::*;
-use crate::workload::{Shadow, ShadowedBy};
+use crate::workload::{Shadow, ShadowedBy, Source};
 use serde_json::{Value, json};
 
 fn uses_of(spec: Value) -> Vec<ModelUse> {
@@ -53,7 +53,7 @@ fn sub_paths_are_normalised_or_refused() {
         }
     }
     let uses = uses_of(with_mounts(json!([{ "name": "models", "mountPath": "/m", "subPathExpr": "$(POD)" }])));
-    assert!(matches!(&uses[0].source, Source::Opaque(opaque) if opaque.kind == "claim with subPathExpr"));
+    assert!(matches!(&uses[0].source, Source::Opaque(opaque) if opaque.kind == "subPathExpr in claim"));
 }
 
 #[test]
