@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::Finding;
-use super::text::shown;
 use crate::api::v1alpha1::{SignerKind, SignerStatus};
+use crate::model::shown;
 use crate::policy::CompiledPolicy;
 
 /// How much of a fingerprint is shown: as much as tells keys apart at a glance. The whole one stands in the status.
@@ -27,7 +27,7 @@ pub(super) fn check<'a>(policy: &'a CompiledPolicy, signers: &[SignerStatus]) ->
         }),
         None => Err(Finding {
             what: format!("it is signed by {}, whom the policy does not list", who(&signed)),
-            fix: format!("have it signed by one of: {}", listed(policy)),
+            fix: advice(policy),
             detail: None,
         }),
     }
@@ -53,8 +53,12 @@ fn short(fingerprint: &str) -> String {
     format!("key {}{cut}", shown(&head))
 }
 
-/// The authorities that a policy lists.
-pub(super) fn listed(policy: &CompiledPolicy) -> String {
+/// What to do where nobody listed has signed.
+pub(super) fn advice(policy: &CompiledPolicy) -> String {
+    format!("have it signed by one of: {}", listed(policy))
+}
+
+fn listed(policy: &CompiledPolicy) -> String {
     let names: Vec<&str> = policy.authorities.iter().map(|authority| authority.name.as_str()).collect();
     names.join(", ")
 }

@@ -1,12 +1,13 @@
 //! What is known of the content of one use, under one policy: an ordered list of checks, each of which may end it.
 
 use super::records::{self, Awaited, Currency, Present};
-use super::scene::{self, Scene};
-use super::text::{remedy, shown, shown_to};
+use super::scene::Scene;
+use super::text::remedy;
 use super::{ClaimFacts, Facts, Finding, Found, MAX_EVIDENCE_AGE, Record, Verdict, VolumeFacts, authorities, storage};
 use crate::api::v1alpha1::{
     Code, FindingCode, ModelStatus, ModelVerificationSpec, RefusedCode, UnknownCode, VerdictKind,
 };
+use crate::model::{shown, shown_to};
 use crate::policy::CompiledPolicy;
 use crate::workload::{ModelUse, Source};
 
@@ -109,7 +110,7 @@ fn checks(
         return Err(pending(name, currency, records::awaited(record, present)));
     };
     content.facts = Some(facts(record, model));
-    let sound = model_is_sound(scene, record, model).and_then(|()| signers_are_trusted(policy, model));
+    let sound = model_is_sound(scene, policy, record, model).and_then(|()| signers_are_trusted(policy, model));
     match sound {
         // What was refused stays so until it was read again: a tenant could bring about Unknown by touching a file.
         Err(obstacle) if obstacle.is_refusal() => Err(obstacle),
@@ -138,7 +139,7 @@ fn index_is_fresh(scene: &Scene<'_>) -> Result<(), Obstacle> {
 
 fn policy_is_understood(policy: &CompiledPolicy) -> Result<(), Obstacle> {
     policy.accepted().map_err(|_| {
-        let what = "the policy refers to something that cannot be read, so nothing satisfies it";
+        let what = "the policy cannot be read in full, so nothing satisfies it";
         Obstacle::unknown(UnknownCode::PolicyInvalid, what, remedy(UnknownCode::PolicyInvalid.into()))
     })
 }
@@ -175,15 +176,15 @@ fn claim_is_bound<'a>(scene: &Scene<'a>, claim: &ClaimFacts, name: &str) -> Resu
         let fix = if will_be_bound_by_a_read(claim) {
             "wait: a verifier has it bound and filled, and reads it"
         } else {
-            "fill it first, by a Pod whose service account is one of the policy's writers"
+            "fill it first, by a Pod of one of the policy's writers"
         };
-        return Err(missing(format!("claim \"{name}\" is not bound to a volume, so it holds no model"), fix));
+        return Err(missing(format!("claim \"{name}\" is not bound to a volume yet"), fix));
     }
     let volume = scene.evidence.volume_of(claim);
     if volume.is_none() {
         return Err(missing(format!("the volume of claim \"{name}\" does not exist"), "create the claim anew"));
     }
-    scene::bound_volume(scene.evidence, claim).ok_or_else(|| {
+    scene.evidence.bound_volume(claim).ok_or_else(|| {
         missing(format!("the volume of claim \"{name}\" is bound to another claim"), "create the claim anew")
     })
 }
@@ -239,14 +240,15 @@ fn pending(name: &str, currency: Currency, awaited: Awaited<'_>) -> Obstacle {
 }
 
 /// What the record says of content and signature, before any policy. An absent field is never a pass.
-fn model_is_sound(scene: &Scene<'_>, record: &Record, model: &ModelStatus) -> Result<(), Obstacle> {
-    let said = |fallback: &str| match &model.message {
-        Some(message) => shown_to(message, MAX_MESSAGE_CHARS),
-        None => fallback.to_owned(),
-    };
-    let finding = |fallback: &str, code: Code| Finding {
-        what: said(fallback),
-        fix: remedy(code).to_owned(),
+fn model_is_sound(
+    scene: &Scene<'_>,
+    policy: &CompiledPolicy,
+    record: &Record,
+    model: &ModelStatus,
+) -> Result<(), Obstacle> {
+    let finding = |fallback: &str, fix: &str| Finding {
+        what: model.message.as_deref().map_or_else(|| fallback.to_owned(), without_advice),
+        fix: fix.to_owned(),
         detail: model.detail,
     };
     match (model.verdict, model.reason) {
@@ -258,17 +260,29 @@ fn model_is_sound(scene: &Scene<'_>, record: &Record, model: &ModelStatus) -> Re
             let code = UnknownCode::NotVerifiedYet;
             Err(Obstacle::unknown(code, what, remedy(code.into())))
         }
+        (VerdictKind::Refused, Some(FindingCode::Refused(RefusedCode::UntrustedSigner))) => {
+            let code = RefusedCode::UntrustedSigner;
+            Err(Obstacle::refused(code, finding("no listed signer signed it", &authorities::advice(policy))))
+        }
         (VerdictKind::Refused, Some(FindingCode::Refused(code))) => {
-            Err(Obstacle::refused(code, finding("the model was refused when it was read", code.into())))
+            Err(Obstacle::refused(code, finding("the model was refused when it was read", remedy(code.into()))))
         }
         (VerdictKind::Unknown, Some(FindingCode::Unknown(code))) => {
-            Err(Obstacle { code: FindingCode::Unknown(code), finding: finding("it could not be read", code.into()) })
+            let finding = finding("it could not be read", remedy(code.into()));
+            Err(Obstacle { code: FindingCode::Unknown(code), finding })
         }
         _ => {
             let code = UnknownCode::VerifierFailed;
             Err(Obstacle::unknown(code, "what was found when it was read cannot be understood", remedy(code.into())))
         }
     }
+}
+
+/// What a verifier says is wrong, without what it says to do about that after the last semicolon: a denial has advice of
+/// its own, which no name of a file can have a part in.
+fn without_advice(message: &str) -> String {
+    let what = message.rsplit_once("; ").map_or(message, |(what, _)| what);
+    shown_to(what, MAX_MESSAGE_CHARS)
 }
 
 fn signers_are_trusted<'a>(policy: &'a CompiledPolicy, model: &ModelStatus) -> Result<&'a str, Obstacle> {

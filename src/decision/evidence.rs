@@ -6,6 +6,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use crate::api::v1alpha1::{ModelVerificationSpec, ModelVerificationStatus};
+use crate::policy::SourceFacts;
 use crate::workload::BackingStore;
 
 /// Namespace and name of a claim.
@@ -37,6 +38,24 @@ impl Evidence {
     /// The volume that a claim names, whether or not it is really bound to it.
     pub fn volume_of(&self, claim: &ClaimFacts) -> Option<&VolumeFacts> {
         self.volumes.get(claim.volume_name.as_ref()?).map(Arc::as_ref)
+    }
+
+    /// The volume that a claim is bound to, and that says so itself.
+    pub fn bound_volume(&self, claim: &ClaimFacts) -> Option<&VolumeFacts> {
+        self.volume_of(claim).filter(|volume| volume.claim_uid.as_deref() == Some(&claim.uid))
+    }
+
+    /// What policies select a claim by; nothing is known of one that was not seen.
+    pub fn source_facts(&self, namespace: &str, claim: &str) -> SourceFacts<'_> {
+        let Some(facts) = self.claim(namespace, claim) else { return SourceFacts::default() };
+        let volume = self.bound_volume(facts);
+        let same_class = volume.is_none_or(|volume| volume.storage_class == facts.storage_class);
+        SourceFacts {
+            labels: Some(&facts.labels),
+            storage_class: facts.storage_class.as_deref().filter(|_| same_class),
+            csi_driver: volume.and_then(VolumeFacts::csi_driver),
+            recorded: !self.records_of(namespace, claim).is_empty(),
+        }
     }
 
     /// The records of a claim.

@@ -59,7 +59,7 @@ pub(crate) fn signed_by(pem: &str) -> SignerStatus {
 }
 
 /// What is known, piece by piece, so that a test can change a piece.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub(crate) struct World {
     pub(crate) policies: Vec<ClusterModelPolicy>,
     pub(crate) namespace: Option<NamespaceFacts>,

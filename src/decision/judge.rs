@@ -28,7 +28,8 @@ pub(super) struct Judgement {
 /// used, which depends on what is known of the others.
 pub(super) fn uses(scene: &Scene<'_>, policy: &CompiledPolicy) -> Vec<Option<Judgement>> {
     let known = |model_use: &ModelUse| {
-        let selected = policy.selects(model_use, &scene.source_facts(model_use));
+        let facts = model_use.claim().map(|claim| scene.evidence.source_facts(&scene.subject.namespace, claim));
+        let selected = policy.selects(model_use, &facts.unwrap_or_default());
         selected.then(|| content::of(scene, policy, model_use))
     };
     let contents: Vec<Option<Content>> = scene.uses.iter().map(known).collect();
@@ -51,7 +52,7 @@ fn judge(
     let mut findings = Vec::new();
     if !writer {
         findings.extend(writers::check(policy, scene.subject, model_use, role));
-        findings.extend(shadows::check(scene.uses, model_use, contents));
+        findings.extend(shadows::check(scene.subject.stage, scene.uses, model_use, contents));
         findings.extend(content.finding());
     }
     Judgement {

@@ -4,9 +4,9 @@ use std::cell::OnceCell;
 
 use jiff::Timestamp;
 
-use super::{ClaimFacts, Evidence, NamespaceFacts, VolumeFacts};
-use crate::policy::{CompiledPolicies, CompiledPolicy, SourceFacts};
-use crate::workload::{ModelUse, Source, Subject};
+use super::{ClaimFacts, Evidence, NamespaceFacts};
+use crate::policy::{CompiledPolicies, CompiledPolicy};
+use crate::workload::{ModelUse, Subject};
 
 /// The arguments of a decision, with the namespace looked up.
 pub(super) struct Scene<'a> {
@@ -50,33 +50,6 @@ impl<'a> Scene<'a> {
 
     /// What is known of the claim behind a use.
     pub(super) fn claim(&self, model_use: &ModelUse) -> Option<&'a ClaimFacts> {
-        self.evidence.claim(&self.subject.namespace, claim_name(model_use)?)
+        self.evidence.claim(&self.subject.namespace, model_use.claim()?)
     }
-
-    /// What policies select a use by.
-    pub(super) fn source_facts(&self, model_use: &ModelUse) -> SourceFacts<'a> {
-        let Some(claim) = self.claim(model_use) else { return SourceFacts::default() };
-        let volume = bound_volume(self.evidence, claim);
-        let name = claim_name(model_use).unwrap_or_default();
-        let same_class = volume.is_none_or(|volume| volume.storage_class == claim.storage_class);
-        SourceFacts {
-            labels: Some(&claim.labels),
-            storage_class: claim.storage_class.as_deref().filter(|_| same_class),
-            csi_driver: volume.and_then(VolumeFacts::csi_driver),
-            recorded: !self.evidence.records_of(&self.subject.namespace, name).is_empty(),
-        }
-    }
-}
-
-/// The claim behind a use, if there is one.
-pub(super) fn claim_name(model_use: &ModelUse) -> Option<&str> {
-    match &model_use.source {
-        Source::Claim { name, .. } => Some(name),
-        Source::Opaque(opaque) => opaque.claim.as_deref(),
-    }
-}
-
-/// The volume that a claim is bound to, and that says so itself.
-pub(super) fn bound_volume<'a>(evidence: &'a Evidence, claim: &ClaimFacts) -> Option<&'a VolumeFacts> {
-    evidence.volume_of(claim).filter(|volume| volume.claim_uid.as_deref() == Some(&claim.uid))
 }

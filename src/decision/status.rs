@@ -3,9 +3,10 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::judge::Judgement;
-use super::text::{shown, statement};
+use super::text::statement;
 use super::{JudgedUse, severity};
 use crate::api::v1alpha1::{Code, WorkloadModel};
+use crate::model::shown;
 use crate::workload::{ModelUse, Source};
 
 /// Adds what one policy says of a use to what others said.

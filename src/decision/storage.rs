@@ -1,8 +1,8 @@
 //! Whether a read of a volume on one node holds for every Pod.
 
-use super::text::shown;
 use super::{Backing, ClaimFacts, Finding, VolumeFacts};
 use crate::api::v1alpha1::{NfsExport, TrustedStorage};
+use crate::model::shown;
 use crate::workload::is_at_or_below;
 
 /// CSI drivers of block storage that one node writes at a time and that nothing outside of the cluster writes: what was
@@ -40,17 +40,16 @@ pub(super) fn check(claim: &ClaimFacts, volume: &VolumeFacts, trusted: &[Trusted
         return Ok(());
     }
     let (what, fix) = match &volume.backing {
-        Backing::Node { .. } => (
-            "its volume lies on nodes and is pinned to no single one".to_owned(),
-            "use a volume whose node affinity names one node, or network storage",
-        ),
+        Backing::Node { .. } => {
+            ("its volume is pinned to no single node".to_owned(), "use one whose node affinity names one node")
+        }
         Backing::Nfs { server, .. } => (
-            format!("its volume is NFS (\"{}\"), which can change from outside the cluster", shown(server)),
-            "use block storage, or have the export listed in the policy's content.trustedStorage",
+            format!("NFS (\"{}\") can change from outside the cluster", shown(server)),
+            "use block storage, or have it listed in content.trustedStorage",
         ),
         Backing::Csi { driver, .. } => (
-            format!("nothing vouches that its storage (\"{}\") answers every node alike", shown(driver)),
-            "use block storage, or have the driver listed in the policy's content.trustedStorage",
+            format!("\"{}\" may not answer every node alike", shown(driver)),
+            "use block storage, or have it listed in content.trustedStorage",
         ),
         Backing::Other(_) => (
             "its volume is of a kind that cannot be vouched for".to_owned(),
@@ -96,3 +95,6 @@ fn is_below(export: &NfsExport, server: &str, path: &str) -> bool {
     let (Some(prefix), Some(path)) = (plain(&export.path_prefix), plain(path)) else { return false };
     export.server == server && is_at_or_below(&path, &prefix)
 }
+
+#[cfg(test)]
+mod tests;

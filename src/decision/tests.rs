@@ -7,6 +7,8 @@ use jiff::SignedDuration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::json;
 
+mod goldens;
+mod properties;
 mod uses;
 
 #[test]

@@ -7,35 +7,24 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Action, Decision, Finding, Verdict, Violation};
 use crate::api::v1alpha1::{Code, RefusedCode, RequestCode, UnknownCode, UseCode};
+use crate::model::shown_to;
 
 /// How long a line of a denial may be, in characters: clients print it after a prefix of their own, and Events cut it.
 const MAX_LINE_CHARS: usize = 200;
+/// How much of a finding stands below a line in which it was cut, in characters: names in it are short already.
+const MAX_STATEMENT_CHARS: usize = 600;
 /// How long a warning may be, in characters. The API server cuts at 256.
 const MAX_WARNING_CHARS: usize = 249;
 /// How many lines a denial may have before the rest is counted. Each is a violation; a Pod with more has one mistake many times.
 const MAX_LINES: usize = 64;
-/// How much of a name is shown, in characters.
-const MAX_NAME_CHARS: usize = 80;
+/// How much of a policy's name a line shows, in characters. Names of policies are known where they are read.
+const MAX_POLICY_CHARS: usize = 40;
 /// How many values an audit annotation lists.
 const MAX_AUDIT_VALUES: usize = 32;
 
 /// What a denial adds where waiting helps.
 const AFTERWARDS: &str = "The controller tries again by itself, up to 17 minutes after the verification; \
                           `kubectl rollout restart` is immediate.";
-
-/// A foreign name, escaped and cut.
-pub(super) fn shown(name: &str) -> String {
-    shown_to(name, MAX_NAME_CHARS)
-}
-
-/// Foreign text, escaped, and cut at so many characters.
-pub(super) fn shown_to(text: &str, limit: usize) -> String {
-    let escape = |char: char| match char {
-        '"' | '\'' | '\\' => char.to_string(),
-        char => char.escape_debug().to_string(),
-    };
-    cut(&text.chars().take(limit + 1).map(escape).collect::<String>(), limit)
-}
 
 /// Text of at most so many characters; what was cut ends with an ellipsis.
 fn cut(text: &str, limit: usize) -> String {
@@ -52,12 +41,19 @@ pub(super) fn statement(finding: &Finding) -> String {
     format!("{} — {}", finding.what, finding.fix)
 }
 
-/// The text of a denial: one line for each violation that denies.
+/// The text of a denial: one line for each violation that denies, and below a line that had to be cut what it was.
 pub fn deny_text(decision: &Decision) -> String {
     let denied: Vec<&Violation> = decision.violations.iter().filter(|it| it.action == Action::Deny).collect();
-    let mut lines: Vec<String> = denied.iter().take(MAX_LINES).map(|it| line(it, MAX_LINE_CHARS)).collect();
-    if denied.len() > lines.len() {
-        lines.push(format!("… and {} more", denied.len() - lines.len()));
+    let mut lines = Vec::new();
+    for violation in denied.iter().take(MAX_LINES) {
+        let line = line(violation, MAX_LINE_CHARS);
+        let whole = statement(&violation.finding);
+        let was_cut = !line.contains(&whole);
+        lines.push(line);
+        lines.extend(was_cut.then(|| format!("    {}", cut(&whole, MAX_STATEMENT_CHARS))));
+    }
+    if denied.len() > MAX_LINES {
+        lines.push(format!("… and {} more", denied.len() - MAX_LINES));
     }
     if denied.iter().any(|it| waiting_cures(it.code)) {
         lines.push(AFTERWARDS.to_owned());
@@ -101,7 +97,7 @@ pub fn audit_annotations(decision: &Decision) -> BTreeMap<String, String> {
 /// Where that is too long, what is wrong gives way first, but keeps a third of the room, then how to fix it; who, where
 /// and the code always stay.
 fn line(violation: &Violation, limit: usize) -> String {
-    let head = format!("{}: {}: ", shown_to(&violation.policy, 40), violation.at);
+    let head = format!("{}: {}: ", shown_to(&violation.policy, MAX_POLICY_CHARS), violation.at);
     let tail = format!(" [{}]", violation.code);
     let dash = " — ";
     let room = limit.saturating_sub(head.chars().count() + tail.chars().count() + dash.chars().count());
@@ -140,7 +136,7 @@ pub(super) fn remedy(code: Code) -> &'static str {
         Code::Refused(code) => match code {
             RefusedCode::Unsigned => "sign it with `weighbridge sign`, and put the signature into its folder",
             RefusedCode::MalformedBundle => "sign the model again",
-            RefusedCode::UnsupportedBundle => "sign the model again, with an ECDSA key",
+            RefusedCode::UnsupportedBundle => "sign the model again with `weighbridge sign`",
             RefusedCode::SignatureInvalid => "put the original signature back, or sign the model again",
             RefusedCode::UntrustedSigner => "have it signed by a signer whom the policy lists",
             RefusedCode::ContentMismatch => "put the signed files back, or sign the model again",
@@ -156,7 +152,7 @@ pub(super) fn remedy(code: Code) -> &'static str {
             UnknownCode::Verifying => "wait until it was read",
             UnknownCode::Stale => "wait: it will be read again",
             UnknownCode::SourceMissing => "put the model there",
-            UnknownCode::BeingWritten => "wait until that Pod has ended",
+            UnknownCode::BeingWritten => "wait until nothing writes to it any more",
             UnknownCode::Unreadable => "make it readable for the workload's ids, or set the policy's content.readAs",
             UnknownCode::RegistryUnavailable => "wait until the registry answers",
             UnknownCode::RegistryUnauthorized => "give access to the registry",
@@ -165,9 +161,7 @@ pub(super) fn remedy(code: Code) -> &'static str {
             UnknownCode::NotVerifiable => "put the model into a PersistentVolumeClaim and mount that",
             UnknownCode::VerifierBlocked => "let a Pod run in this namespace that mounts the claim read-only",
             UnknownCode::VerifierFailed => "wait: it will be tried again",
-            UnknownCode::PolicyInvalid => {
-                "ask the platform team to repair it; its condition Accepted says what is wrong"
-            }
+            UnknownCode::PolicyInvalid => "ask the platform team; its condition Accepted says why",
             UnknownCode::IndexStale => "try again in a minute",
         },
         Code::Use(code) => match code {

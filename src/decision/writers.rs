@@ -1,10 +1,10 @@
 //! Who may mount a model so that it can be written.
 
-use super::text::shown;
-use super::{Finding, Found, scene};
+use super::{Finding, Found};
 use crate::api::v1alpha1::UseCode;
+use crate::model::shown;
 use crate::policy::CompiledPolicy;
-use crate::workload::{Access, ModelUse, Subject};
+use crate::workload::{Access, ContainerKind, ModelUse, Subject};
 
 /// As what a use is judged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,13 +19,17 @@ pub(super) enum Role {
     Intruder,
 }
 
-/// As what a use is judged under a policy. Only a claim has writers: elsewhere nobody could say when it was written.
+/// As what a use is judged under a policy. Only a claim has writers: elsewhere nobody could say when it was written. An
+/// ephemeral container never is one: it comes without a Pod that anybody could wait for.
 pub(super) fn role(policy: &CompiledPolicy, subject: &Subject, model_use: &ModelUse) -> Role {
     if model_use.access == Access::ReadOnly {
         return Role::Reader;
     }
+    if model_use.container.kind == ContainerKind::Ephemeral {
+        return Role::Intruder;
+    }
     if policy.content.writers.contains(&subject.service_account) {
-        return if scene::claim_name(model_use).is_some() { Role::Writer } else { Role::WritingReader };
+        return if model_use.claim().is_some() { Role::Writer } else { Role::WritingReader };
     }
     if policy.content.read_only { Role::Intruder } else { Role::WritingReader }
 }
@@ -42,7 +46,8 @@ pub(super) fn check(policy: &CompiledPolicy, subject: &Subject, model_use: &Mode
         ),
         None => ("the container may write the model".to_owned(), "set readOnly: true on this mount".to_owned()),
     };
-    if policy.content.writers.is_empty() {
+    let account_matters = model_use.container.kind != ContainerKind::Ephemeral;
+    if policy.content.writers.is_empty() || !account_matters {
         return Some((UseCode::Writable.into(), Finding { what, fix, detail: None }));
     }
     let what = format!("{what}, and service account \"{}\" is no writer", shown(&subject.service_account));

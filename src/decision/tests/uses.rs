@@ -51,6 +51,28 @@ fn privileges_write_whatever_the_mount_says() {
 }
 
 #[test]
+fn an_ephemeral_container_never_writes() {
+    for content in [json!({ "readOnly": false }), json!({ "writers": [{ "serviceAccount": "default" }] })] {
+        let world = World::new().under(json!({ "content": content })).with(|world| {
+            let mounts = json!([{ "name": "models", "mountPath": "/models" }]);
+            world.pod["ephemeralContainers"] = json!([{ "name": "debugger", "volumeMounts": mounts }]);
+        });
+        check("ephemeral", world, &["Writable"]);
+    }
+}
+
+#[test]
+fn a_template_may_wait_for_the_model_that_is_mounted_into_another() {
+    let nested = json!([
+        { "name": "models", "mountPath": "/models", "readOnly": true, "subPath": "a" },
+        { "name": "models", "mountPath": "/models/adapter", "readOnly": true, "subPath": "b" },
+    ]);
+    let world = mounts(World::new(), nested).with(|world| world.records = vec![verified_record("a")]);
+    check("a Pod may not", world.clone(), &["Shadowed", "NotVerifiedYet"]);
+    check("a template may", world.with(|world| world.stage = Stage::Template), &["NotVerifiedYet"]);
+}
+
+#[test]
 fn writers_of_what_is_no_claim_are_judged_as_readers() {
     let writers = json!({ "content": { "writers": [{ "serviceAccount": "loader" }] } });
     let world = World::new().under(writers).with(|world| {
