@@ -82,10 +82,22 @@ impl HasModels for StatefulSet {
 
 /// The template of a workload of one of the built-in kinds, by the kind's name, where only the template is at hand.
 ///
-/// Of a StatefulSet the claim templates are not known then: a mount of a volume that the template does not declare is of
-/// an unknown kind. Use [`HasModels::extract`] where the object is at hand.
+/// Of a StatefulSet the claim templates are not known then: a volume that its template does not declare must be one (the
+/// API server refuses anything else), and its ordinals are taken to start at 0. Use [`HasModels::extract`] where the
+/// object is at hand.
 pub fn template(kind: &str, metadata: &ObjectMeta, template: &PodTemplateSpec) -> Extract {
-    in_template(kind, metadata, Some(template), &HashMap::new())
+    let set = metadata.name.as_deref().unwrap_or_default();
+    let names = template.spec.iter().filter(|_| kind == "StatefulSet").flat_map(undeclared);
+    let claims = names.map(|name| (name.to_owned(), format!("{name}-{set}-0"))).collect();
+    in_template(kind, metadata, Some(template), &claims)
+}
+
+/// Volumes that containers mount and that the spec does not declare.
+fn undeclared(spec: &PodSpec) -> impl Iterator<Item = &str> {
+    let declared = |name: &str| spec.volumes.iter().flatten().any(|volume| volume.name == name);
+    let containers = spec.init_containers.iter().flatten().chain(&spec.containers);
+    let mounts = containers.flat_map(|container| container.volume_mounts.iter().flatten());
+    mounts.map(|mount| mount.name.as_str()).filter(move |name| !declared(name))
 }
 
 fn in_template(
@@ -187,6 +199,16 @@ mod tests {
         });
         let uses = extract::<StatefulSet>(spec).uses;
         assert_eq!(uses[0].source, super::super::Source::Claim { name: "m-w-3".into(), path: String::new() });
+    }
+
+    #[test]
+    fn a_template_alone_tells_claim_templates_by_what_it_does_not_declare() {
+        let metadata = ObjectMeta { name: Some("w".into()), ..Default::default() };
+        let mut pods: PodTemplateSpec = serde_json::from_value(template_json()).unwrap();
+        pods.spec.as_mut().unwrap().volumes = None;
+        let claim = super::super::Source::Claim { name: "m-w-0".into(), path: String::new() };
+        assert_eq!(template("StatefulSet", &metadata, &pods).uses[0].source, claim);
+        assert_ne!(template("Deployment", &metadata, &pods).uses[0].source, claim);
     }
 
     #[test]
