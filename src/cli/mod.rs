@@ -8,6 +8,7 @@ mod generate;
 mod operator;
 mod process;
 mod record;
+mod uninstall;
 mod verifier;
 mod verify;
 mod webhook;
@@ -31,6 +32,7 @@ struct Cli {
 enum Command {
     Generate(generate::Flags),
     Operator(operator::Flags),
+    Uninstall(uninstall::Flags),
     Verify(verify::Flags),
     Record(record::Flags),
     Verifier(verifier::Flags),
@@ -43,6 +45,7 @@ impl Command {
         match self {
             Command::Generate(flags) => flags.run(out),
             Command::Operator(flags) => flags.run(out),
+            Command::Uninstall(flags) => flags.run(out),
             Command::Verify(flags) => flags.run(out),
             Command::Record(flags) => flags.run(out),
             Command::Verifier(flags) => flags.run(),

@@ -18,6 +18,7 @@ pub mod events;
 mod owner;
 pub mod policies;
 pub mod runner;
+pub mod uninstall;
 pub mod webhooks;
 
 use kube::Client;

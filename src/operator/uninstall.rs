@@ -1,0 +1,245 @@
+//! The way out: what would stand in the way of requests or of deletions is removed, in an order that keeps it removed.
+//!
+//! Receives a client; promises that each step may be repeated, that a step is done only when the cluster says so, and
+//! that it tells what it does. Never deletes policies, records or their definitions: those belong to people.
+//!
+//! ```text
+//! operator stopped ─▶ lease free ─▶ registration deleted ─▶ verifier Pods deleted ─▶ gates and finalizers lifted
+//! ```
+
+use std::time::Duration;
+
+use k8s_openapi::api::admissionregistration::v1::ValidatingWebhookConfiguration;
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, Preconditions};
+use kube::{Api, Client, ResourceExt};
+use serde_json::{Value, json};
+use thiserror::Error;
+use tokio::time::{Instant, sleep};
+
+use super::LEASE;
+use super::call::CallFailed;
+use super::webhooks::CONFIGURATION;
+use crate::lease::LEASE_DURATION;
+
+/// Pause between two looks at something that takes its time.
+const POLL: Duration = Duration::from_secs(1);
+/// Pods in one page of a list.
+const PAGE: u32 = 500;
+/// How names of verifier Pods begin; a guard keeps everybody else from using such names.
+const VERIFIER_PREFIX: &str = "weighbridge-verifier-";
+/// Our scheduling gate, and our finalizer.
+const GATE: &str = "weighbridge.dev/verification";
+/// What all names of ours begin with.
+const OURS: &str = "weighbridge.dev/";
+
+/// What is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Our namespace.
+    pub namespace: String,
+    /// The operator's Deployment.
+    pub operator_deployment: String,
+}
+
+/// Why it is not done.
+#[derive(Debug, Error)]
+pub enum UninstallError {
+    /// The API server did not do it.
+    #[error(transparent)]
+    Call(#[from] CallFailed),
+    /// Some Pods could not be freed.
+    #[error("{0} Pods still carry a gate, a finalizer or the name of a verifier: run this again, or free them by hand")]
+    Left(usize),
+}
+
+/// Does it all; `say` is told what happens.
+pub async fn run(client: &Client, settings: &Settings, say: &mut dyn FnMut(&str)) -> Result<(), UninstallError> {
+    stop_operator(client, settings, say).await?;
+    wait_for_lease(client, settings, say).await?;
+    delete_configuration(client, say).await?;
+    free_pods(client, say).await?;
+    say("done: requests pass without weighbridge");
+    Ok(())
+}
+
+/// Scales the Deployment to nothing, and waits until none of its Pods is left.
+async fn stop_operator(client: &Client, settings: &Settings, say: &mut dyn FnMut(&str)) -> Result<(), CallFailed> {
+    let deployments: Api<Deployment> = Api::namespaced(client.clone(), &settings.namespace);
+    let name = &settings.operator_deployment;
+    let patch = Patch::Merge(json!({ "spec": { "replicas": 0 } }));
+    let scale = match deployments.patch_scale(name, &PatchParams::default(), &patch).await {
+        Ok(scale) => scale,
+        Err(error) if is_gone(&error) => {
+            say(&format!("the operator's Deployment {name} does not exist"));
+            return Ok(());
+        }
+        Err(error) => return Err(CallFailed::when("stop the operator")(error)),
+    };
+    say(&format!("stopping the operator: {name} has no replicas any more"));
+    let selector = scale.status.and_then(|status| status.selector).unwrap_or_default();
+    if selector.is_empty() {
+        return Ok(());
+    }
+    let pods: Api<Pod> = Api::namespaced(client.clone(), &settings.namespace);
+    let params = ListParams::default().labels(&selector);
+    loop {
+        let left = pods.list(&params).await.map_err(CallFailed::when("list the operator's Pods"))?.items;
+        if left.iter().all(has_ended) {
+            say("the operator has stopped");
+            return Ok(());
+        }
+        sleep(POLL).await;
+    }
+}
+
+/// Waits until nobody can be acting as the leader: an operator that was cut off from its kubelet, or that runs outside.
+async fn wait_for_lease(client: &Client, settings: &Settings, say: &mut dyn FnMut(&str)) -> Result<(), CallFailed> {
+    let leases: Api<Lease> = Api::namespaced(client.clone(), &settings.namespace);
+    let mut seen: Option<(String, Instant)> = None;
+    loop {
+        let lease = leases.get_opt(LEASE).await.map_err(CallFailed::when("read the operator's lease"))?;
+        let Some(lease) = lease else { return Ok(()) };
+        let holder = lease.spec.as_ref().and_then(|spec| spec.holder_identity.clone()).unwrap_or_default();
+        if holder.is_empty() {
+            say("the operator's lease is free");
+            return Ok(());
+        }
+        let version = lease.resource_version().unwrap_or_default();
+        match &seen {
+            Some((before, since)) if *before == version => {
+                if since.elapsed() >= LEASE_DURATION {
+                    say(&format!("the operator's lease was not given up by {holder}, and has expired"));
+                    return Ok(());
+                }
+            }
+            _ => {
+                if seen.is_none() {
+                    say(&format!("waiting for the operator's lease, held by {holder}"));
+                }
+                seen = Some((version, Instant::now()));
+            }
+        }
+        sleep(POLL).await;
+    }
+}
+
+async fn delete_configuration(client: &Client, say: &mut dyn FnMut(&str)) -> Result<(), CallFailed> {
+    let configurations: Api<ValidatingWebhookConfiguration> = Api::all(client.clone());
+    match configurations.delete(CONFIGURATION, &DeleteParams::default()).await {
+        Ok(_) => say(&format!("deleted the webhook configuration {CONFIGURATION}")),
+        Err(error) if is_gone(&error) => say(&format!("the webhook configuration {CONFIGURATION} does not exist")),
+        Err(error) => return Err(CallFailed::when("delete the webhook configuration")(error)),
+    }
+    Ok(())
+}
+
+/// Deletes verifier Pods, and lifts our gate and our finalizers from all others. What fails for one Pod does not keep the
+/// others from being freed.
+async fn free_pods(client: &Client, say: &mut dyn FnMut(&str)) -> Result<(), UninstallError> {
+    let all: Api<Pod> = Api::all(client.clone());
+    let mut params = ListParams::default().limit(PAGE);
+    let mut left = 0;
+    loop {
+        let page = all.list(&params).await.map_err(CallFailed::when("list Pods"))?;
+        for pod in &page.items {
+            let Some(namespace) = pod.namespace() else { continue };
+            let own: Api<Pod> = Api::namespaced(client.clone(), &namespace);
+            let name = format!("{namespace}/{}", pod.name_any());
+            if let Err(error) = free(&own, pod, &name, say).await {
+                say(&format!("error: {name}: {error}"));
+                left += 1;
+            }
+        }
+        match page.metadata.continue_.filter(|token| !token.is_empty()) {
+            Some(token) => params.continue_token = Some(token),
+            None => break,
+        }
+    }
+    if left == 0 { Ok(()) } else { Err(UninstallError::Left(left)) }
+}
+
+async fn free(api: &Api<Pod>, pod: &Pod, name: &str, say: &mut dyn FnMut(&str)) -> Result<(), CallFailed> {
+    if let Some(patch) = freed(pod) {
+        match api.patch(&pod.name_any(), &PatchParams::default(), &Patch::Merge(patch)).await {
+            Ok(_) => say(&format!("lifted our gate and finalizers from {name}")),
+            Err(error) if is_gone(&error) => return Ok(()),
+            Err(error) => return Err(CallFailed::when("lift our gate and finalizers")(error)),
+        }
+    }
+    if pod.name_any().starts_with(VERIFIER_PREFIX) {
+        let preconditions = Preconditions { uid: pod.uid(), resource_version: None };
+        let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
+        match api.delete(&pod.name_any(), &params).await {
+            Ok(_) => say(&format!("deleted {name}")),
+            Err(error) if is_gone(&error) => {}
+            Err(error) => return Err(CallFailed::when("delete a verifier Pod")(error)),
+        }
+    }
+    Ok(())
+}
+
+/// The patch that takes what is ours from a Pod, if there is anything. Based on the version that was read, since it names
+/// the lists as a whole.
+fn freed(pod: &Pod) -> Option<Value> {
+    let gates = pod.spec.as_ref().and_then(|spec| spec.scheduling_gates.clone()).unwrap_or_default();
+    let other_gates: Vec<_> = gates.iter().filter(|gate| gate.name != GATE).collect();
+    let other_finalizers: Vec<_> = pod.finalizers().iter().filter(|name| !name.starts_with(OURS)).collect();
+    let gated = other_gates.len() != gates.len();
+    let finalized = other_finalizers.len() != pod.finalizers().len();
+    if !gated && !finalized {
+        return None;
+    }
+    let mut patch = json!({ "metadata": { "resourceVersion": pod.resource_version() } });
+    if gated {
+        patch["spec"] = json!({ "schedulingGates": other_gates });
+    }
+    if finalized {
+        patch["metadata"]["finalizers"] = json!(other_finalizers);
+    }
+    Some(patch)
+}
+
+fn has_ended(pod: &Pod) -> bool {
+    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    matches!(phase, Some("Succeeded" | "Failed"))
+}
+
+fn is_gone(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.code == 404)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pod(gates: &[&str], finalizers: &[&str]) -> Pod {
+        let gates: Vec<Value> = gates.iter().map(|name| json!({ "name": name })).collect();
+        let object = json!({
+            "metadata": { "name": "p", "resourceVersion": "7", "finalizers": finalizers },
+            "spec": { "containers": [], "schedulingGates": gates },
+        });
+        serde_json::from_value(object).unwrap()
+    }
+
+    #[test]
+    fn only_what_is_ours_is_lifted() {
+        assert_eq!(freed(&pod(&[], &[])), None);
+        assert_eq!(freed(&pod(&["kueue.x-k8s.io/admission"], &["batch.kubernetes.io/job-tracking"])), None);
+        assert_eq!(
+            freed(&pod(&["kueue.x-k8s.io/admission", GATE], &[])),
+            Some(json!({
+                "metadata": { "resourceVersion": "7" },
+                "spec": { "schedulingGates": [{ "name": "kueue.x-k8s.io/admission" }] },
+            }))
+        );
+        assert_eq!(
+            freed(&pod(&[], &["weighbridge.dev/writer", "batch.kubernetes.io/job-tracking"])),
+            Some(json!({
+                "metadata": { "resourceVersion": "7", "finalizers": ["batch.kubernetes.io/job-tracking"] },
+            }))
+        );
+    }
+}
