@@ -20,7 +20,8 @@ fn uninstalling_lets_go_of_everything() {
     });
 
     let refused_for = refused_at.elapsed();
-    let output = Command::new("helm").args(["uninstall", "weighbridge", "--namespace", OWN_NAMESPACE, "--wait"]).output();
+    let output =
+        Command::new("helm").args(["uninstall", "weighbridge", "--namespace", OWN_NAMESPACE, "--wait"]).output();
     let output = output.expect("helm");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 
@@ -39,7 +40,8 @@ fn uninstalling_lets_go_of_everything() {
     // Its controller tries again by itself, at intervals that have grown with the time that it was refused.
     let deadline = Deadline(refused_for * 2 + Duration::from_secs(60));
     eventually_blocking("the Deployment that was refused starts", deadline, || {
-        let said = tenant.kubectl().run(&["get", "deployment", "chat", "--output=jsonpath={.status.availableReplicas}"]);
+        let said =
+            tenant.kubectl().run(&["get", "deployment", "chat", "--output=jsonpath={.status.availableReplicas}"]);
         if said.stdout == "1" { Ok(()) } else { Err(said.to_string()) }
     });
 }

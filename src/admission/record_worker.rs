@@ -47,6 +47,8 @@ pub async fn create_records(queue: Arc<RecordQueue>, client: Client) -> Infallib
 fn record(wanted: &WantedRecord) -> ModelVerification {
     let mut record = ModelVerification::new(&wanted.spec.record_name(), wanted.spec.clone());
     record.metadata.namespace = Some(wanted.namespace.clone());
+    // `new` puts the definition's own annotations on every object; they are for Helm, about the definition.
+    record.metadata.annotations = None;
     record.metadata.owner_references = wanted.spec.source.claim.as_ref().map(|claim| {
         vec![OwnerReference {
             api_version: "v1".to_owned(),
@@ -74,6 +76,6 @@ mod tests {
             (owner.kind.as_str(), owner.name.as_str(), owner.uid.as_str()),
             ("PersistentVolumeClaim", "models", "u-1")
         );
-        assert_eq!(record.status, None);
+        assert_eq!((record.metadata.annotations, record.status), (None, None));
     }
 }

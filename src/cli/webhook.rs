@@ -14,7 +14,9 @@ use tokio::sync::watch;
 
 use super::process::{self, ProcessFlags};
 use super::{Exit, UsageError};
-use crate::admission::{AdmissionMetrics, RecordQueue, Settings, Webhook, create_records, follow_policies};
+use crate::admission::{
+    AdmissionMetrics, REVIEW_BYTES, RecordQueue, Settings, Webhook, create_records, follow_policies,
+};
 use crate::app::{Phase, Supervisor};
 use crate::clock;
 use crate::decision::MAX_EVIDENCE_AGE;
@@ -120,7 +122,8 @@ async fn run(flags: Flags, client_ca: Option<Vec<u8>>) -> Exit {
     supervisor.spawn("policy metrics", never(follow_policies(metrics.clone(), snapshots.clone())));
     let settings = Settings { namespace: flags.process.namespace, replica: flags.process.pod_name };
     let router = Webhook::new(settings, snapshots, clock::now, records, metrics).router();
-    let server = serve_tls(listener, tls, router, Limits::default(), server_metrics, supervisor.phase());
+    let limits = Limits { body_bytes: REVIEW_BYTES, ..Limits::default() };
+    let server = serve_tls(listener, tls, router, limits, server_metrics, supervisor.phase());
     supervisor.spawn_server("webhook", server);
     process::exit(run.until_end(flags.drain_delay).await)
 }

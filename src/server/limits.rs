@@ -37,7 +37,7 @@ pub struct Limits {
 
 /// Longest body: an API server takes objects of up to 3 MiB (`MaxRequestBodyBytes`), an AdmissionReview carries the new
 /// and the old one, and 1 MiB is for who asks, options and JSON's own overhead.
-pub(crate) const BODY_BYTES: usize = (3 + 3 + 1) * MIB;
+const BODY_BYTES: usize = (3 + 3 + 1) * MIB;
 
 /// Eight of the longest bodies. Parsed they take about four times as much: 224 MiB at worst. An ordinary Pod's review has
 /// 20 KiB: this is room for 2,800 of them.
