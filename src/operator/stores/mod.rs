@@ -1,0 +1,172 @@
+//! Backing stores: who may be writing to what lies under a model, and how often that may have happened.
+//!
+//! Receives snapshots; promises that a store's write epoch has gone up, and its writers are marked, before a
+//! [`View`] of that snapshot says anything about it, and that what could not be written is said to be unsettled; never
+//! holds a writer back (writers are reported, not gated).
+//!
+//! ```text
+//! Pods, those deleted just now, claims, volumes ──gather──▶ Store ──plan──▶ status ──apply──▶ BackingStore
+//!                                                                     └──────────▶ View ──▶ records
+//! ```
+//!
+//! # What nobody watched
+//! A Pod that comes and goes while no operator follows Pods leaves no trace. Each operator replica follows Pods also while
+//! another one leads, and the leader renews the Lease [`WATCH_LEASE`] as long as every epoch is up to date. A leader that
+//! had followed Pods since before the last renewal has missed nothing. Any other one, and one whose watch had to be started
+//! anew by a list, advances the epoch of each store that facts rest on: those models are read again.
+
+mod apply;
+pub mod gather;
+pub mod plan;
+pub mod writers;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::{Api, Client};
+
+pub use plan::{StoreView, View};
+
+use crate::index::Snapshot;
+use crate::operator::call::CallFailed;
+use gather::Subject;
+use plan::Action;
+
+/// The Lease whose renewal says until when writers were watched without a gap.
+pub const WATCH_LEASE: &str = "weighbridge-writers";
+/// How often it is renewed: the price of a shorter pause is one small write, that of a longer one a wider gap.
+const RENEW_EVERY: SignedDuration = SignedDuration::from_secs(10);
+/// By how much the clocks of two nodes may differ: far more than with any time service.
+const CLOCK_SKEW: SignedDuration = SignedDuration::from_secs(5);
+/// How often the nodes of vanished writers are looked for.
+const LOOK_FOR_NODES_EVERY: SignedDuration = SignedDuration::from_secs(30);
+
+/// Keeps the backing stores. See the module's documentation.
+pub struct Stores {
+    client: Client,
+    namespace: String,
+    /// Since when Pods were followed, as of the last round that took account of it.
+    watched_since: Option<Timestamp>,
+    /// Stores whose epoch must be advanced because something may have been missed.
+    owed: BTreeSet<String>,
+    renewed_at: Option<Timestamp>,
+    lost_nodes: BTreeSet<String>,
+    looked_for_nodes_at: Option<Timestamp>,
+}
+
+impl Stores {
+    /// Keeps those of one installation, whose objects are in its namespace.
+    pub fn new(client: Client, namespace: impl Into<String>) -> Self {
+        Stores {
+            client,
+            namespace: namespace.into(),
+            watched_since: None,
+            owed: BTreeSet::new(),
+            renewed_at: None,
+            lost_nodes: BTreeSet::new(),
+            looked_for_nodes_at: None,
+        }
+    }
+
+    /// One round. The view speaks of the very snapshot that it was given.
+    pub async fn round(&mut self, snapshot: &Snapshot, now: Timestamp) -> Result<View, CallFailed> {
+        let mut subjects = gather::stores(snapshot);
+        self.settle_what_was_missed(snapshot.objects.pods_since, &subjects).await?;
+        self.look_for_nodes(&subjects, now).await?;
+        let around = gather::surroundings(snapshot, self.lost_nodes.clone());
+        let mut view = View::default();
+        for (identity, subject) in &mut subjects {
+            subject.store.missed = self.owed.contains(identity);
+            let action = plan::plan(&subject.store, &around, now);
+            let status = match &action {
+                Action::Write(status) => status.clone(),
+                Action::Keep | Action::Remove => subject.store.existing.clone().unwrap_or_default(),
+            };
+            let done =
+                apply::apply(&self.client, &self.namespace, identity, subject.object.as_deref(), &action).await?;
+            view.insert(identity, &status, !done);
+            if done {
+                self.owed.remove(identity);
+            }
+        }
+        self.owed.retain(|identity| subjects.contains_key(identity));
+        self.renew(now).await?;
+        Ok(view)
+    }
+
+    /// When the next round is wanted although nothing has changed: the watch of the writers is to be vouched for.
+    pub fn next_round(&self, now: Timestamp) -> Option<Timestamp> {
+        self.renewed_at.unwrap_or(now).checked_add(RENEW_EVERY).ok()
+    }
+
+    /// Notes which stores must be advanced, once for each beginning of the watch.
+    async fn settle_what_was_missed(
+        &mut self,
+        since: Option<Timestamp>,
+        subjects: &BTreeMap<String, Subject>,
+    ) -> Result<(), CallFailed> {
+        if since.is_some() && since == self.watched_since {
+            return Ok(());
+        }
+        let lease =
+            self.leases().get_opt(WATCH_LEASE).await.map_err(CallFailed::when("read the Lease of the watch"))?;
+        let until = lease.and_then(|lease| lease.spec?.renew_time).map(|time| time.0);
+        if missed(since, until) {
+            let resting = subjects.iter().filter(|(_, subject)| subject.has_facts);
+            self.owed.extend(resting.map(|(identity, _)| identity.clone()));
+        }
+        self.watched_since = since;
+        Ok(())
+    }
+
+    async fn look_for_nodes(&mut self, subjects: &BTreeMap<String, Subject>, now: Timestamp) -> Result<(), CallFailed> {
+        let due = self.looked_for_nodes_at.is_none_or(|last| now.duration_since(last) >= LOOK_FOR_NODES_EVERY);
+        let status = subjects.values().filter_map(|subject| subject.store.existing.as_ref());
+        let vanished = status.flat_map(|status| &status.writers).filter(|writer| writer.vanished);
+        let nodes: BTreeSet<String> = vanished.filter_map(|writer| writer.node.clone()).collect();
+        self.lost_nodes.retain(|node| nodes.contains(node));
+        if due && !nodes.is_empty() {
+            self.lost_nodes = apply::lost_nodes(&self.client, nodes).await?;
+            self.looked_for_nodes_at = Some(now);
+        }
+        Ok(())
+    }
+
+    /// Says that everything up to now was watched, and that no epoch is owed.
+    async fn renew(&mut self, now: Timestamp) -> Result<(), CallFailed> {
+        let due = self.renewed_at.is_none_or(|last| now.duration_since(last) >= RENEW_EVERY);
+        if due && self.owed.is_empty() && self.watched_since.is_some() {
+            apply::renew(&self.leases(), now).await?;
+            self.renewed_at = Some(now);
+        }
+        Ok(())
+    }
+
+    fn leases(&self) -> Api<Lease> {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+}
+
+/// Whether a Pod may have come and gone between the time until which writers were watched and that since when we do.
+fn missed(since: Option<Timestamp>, until: Option<Timestamp>) -> bool {
+    match (since, until) {
+        (Some(since), Some(until)) => until.duration_since(since) < CLOCK_SKEW,
+        _ => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_watch_that_began_before_the_last_renewal_has_missed_nothing() {
+        let at = |second| Timestamp::from_second(second).ok();
+        assert!(!missed(at(10), at(15)));
+        assert!(missed(at(10), at(14)), "clocks may differ");
+        assert!(missed(at(10), at(5)));
+        assert!(missed(at(10), None));
+        assert!(missed(None, at(10)));
+    }
+}
