@@ -27,7 +27,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
     // L4
     ("server", &["telemetry", "app"]),
     ("admission", &["api", "workload", "policy", "decision", "index", "telemetry", "clock", "app"]),
-    ("operator", &["api", "workload", "policy", "decision", "index", "lease", "facts", "telemetry", "clock", "app"]),
+    (
+        "operator",
+        &["model", "api", "workload", "policy", "decision", "index", "lease", "facts", "telemetry", "clock", "app"],
+    ),
     ("generate", &["api", "telemetry", "operator", "admission"]),
 ];
 

@@ -23,7 +23,7 @@ mod text;
 mod writers;
 
 pub use evidence::*;
-pub use storage::SINGLE_WRITER_DRIVERS;
+pub use storage::{SINGLE_WRITER_DRIVERS, check as check_storage};
 pub use text::{audit_annotations, deny_text, waiting_cures, warnings};
 
 use jiff::{SignedDuration, Timestamp};

@@ -35,7 +35,7 @@ pub const SINGLE_WRITER_DRIVERS: &[&str] = &[
 const ROOK_RBD_SUFFIX: &str = ".rbd.csi.ceph.com";
 
 /// Checks that what was read from a volume is what every Pod gets from it.
-pub(super) fn check(claim: &ClaimFacts, volume: &VolumeFacts, trusted: &[TrustedStorage]) -> Result<(), Finding> {
+pub fn check(claim: &ClaimFacts, volume: &VolumeFacts, trusted: &[TrustedStorage]) -> Result<(), Finding> {
     if vouched_for(claim, volume) || trusted.iter().any(|item| is_trusted(item, volume)) {
         return Ok(());
     }

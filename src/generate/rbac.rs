@@ -105,6 +105,8 @@ const GRANTS: &[Grant] = &[
     // The operator: what workloads use.
     operator(Cluster, "", &["namespaces", "persistentvolumeclaims", "persistentvolumes", "pods"], READ, Any,
         "what workloads use, and what lies behind it"),
+    operator(Cluster, "", &["nodes"], &["get"], Any,
+        "whether the node of a writer that vanished is gone with it"),
     operator(Cluster, "apps", &["daemonsets", "deployments", "replicasets", "statefulsets"], READ, Any,
         "what workloads use"),
     operator(Cluster, "batch", &["cronjobs", "jobs"], READ, Any,

@@ -44,3 +44,9 @@ pub fn code(error: &kube::Error) -> &'static str {
         _ => "Unreachable",
     }
 }
+
+/// Whether the API server refused a write because the object is no longer what the write was planned from: it is gone,
+/// another one, or has changed. Whoever plans again from a later snapshot does right.
+pub fn outdated(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if matches!(status.code, 404 | 409))
+}

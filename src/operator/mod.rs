@@ -17,7 +17,9 @@ pub mod conditions;
 pub mod events;
 mod owner;
 pub mod policies;
+pub mod records;
 pub mod runner;
+pub mod stores;
 pub mod uninstall;
 pub mod webhooks;
 

@@ -45,8 +45,8 @@ pub struct BackingStoreStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["uid"]))]
     pub writers: Vec<WriterStatus>,
-    /// Uids of Pods that are still there, or went a moment ago, and whose writing was seen to have ended: they are
-    /// counted already.
+    /// Pods that are still there, or went a moment ago, and whose writing was seen to have ended, as
+    /// `<uid>/<starts of its writing containers>`: they are counted already.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "set"))]
     pub ended: Vec<String>,

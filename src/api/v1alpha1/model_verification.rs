@@ -199,6 +199,9 @@ pub struct Run {
     /// Digest of those parts of the verifier Pod that must not change, as it was sent, `sha256:…`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pod_digest: Option<String>,
+    /// Whether the bundle alone is read, because only the trust material has changed.
+    #[serde(default)]
+    pub signature_only: bool,
     /// The ids that the verifier reads with, and those before it that could not read.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]

@@ -1,0 +1,279 @@
+//! How the status of a record changes.
+//!
+//! Receives the status as it is and what happened; promises that facts change only with a read that brought facts, that
+//! a run without facts leaves them as they are, and that the conditions say no more than what is known.
+
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use super::due::{Obstacle, obstacle};
+use super::situation::Situation;
+use crate::api::v1alpha1::{
+    FindingCode, ModelStatus, ModelVerificationStatus, ReadSource, RefusedCode, Run, SignerKind, SignerStatus,
+    UnknownCode, VerdictKind,
+};
+use crate::facts::{Extent, Outcome, Report, SignerFact};
+use crate::operator::conditions::{Wanted, merge};
+
+/// Pause after the first run that brought nothing, doubled up to the second value. A cause that passes by itself (a
+/// quota, a node that is drained) passes within seconds or minutes; one that does not costs one Pod in ten minutes.
+const BACKOFF: (SignedDuration, SignedDuration) = (SignedDuration::from_secs(5), SignedDuration::from_mins(10));
+/// Longest message that is kept, in bytes: that of a report, with room for the words around it.
+const MAX_MESSAGE_BYTES: usize = 4096;
+
+/// What is known of a record, for its conditions and the metrics.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// What its models say.
+    Facts,
+    /// Nothing, and why.
+    Unknown(UnknownCode, String),
+    /// It can never be used: its name is not the one that its spec demands.
+    Misnamed(String),
+}
+
+/// What is known of a record.
+pub fn standing(situation: &Situation, now: Timestamp) -> Standing {
+    let right_name = situation.spec.record_name();
+    if situation.name != right_name {
+        return Standing::Misnamed(right_name);
+    }
+    let status = &situation.status;
+    let obstacle = obstacle(situation);
+    let other_keys = status.trust_digest.as_ref() != Some(&situation.trust.digest);
+    let refused = |model: &ModelStatus| {
+        let by_keys = model.reason == Some(FindingCode::Refused(RefusedCode::UntrustedSigner));
+        model.verdict == VerdictKind::Refused && !(by_keys && other_keys)
+    };
+    let stays_refused = status.models.iter().any(refused)
+        && status.source.as_ref().map(|source| &source.claim_uid) == situation.claim.as_ref().map(|claim| &claim.uid);
+    match obstacle {
+        Some(Obstacle { code, message, ends_facts: true }) => return Standing::Unknown(code, message),
+        _ if stays_refused => return Standing::Facts,
+        _ if situation.facts_hold() && situation.is_stale(now) => {
+            let message = "its last read is older than the policies allow; it is read again".to_owned();
+            return Standing::Unknown(UnknownCode::Stale, message);
+        }
+        _ if situation.facts_hold() => return Standing::Facts,
+        _ => {}
+    }
+    if let Some(run) = situation.active_run() {
+        let message = run.message.clone().unwrap_or_else(|| "it is being read".to_owned());
+        return Standing::Unknown(UnknownCode::Verifying, message);
+    }
+    if let Some(Obstacle { code, message, .. }) = obstacle {
+        return Standing::Unknown(code, message);
+    }
+    match situation.failed_run() {
+        Some(run) if about(run, situation) => {
+            let code = run.code.unwrap_or(UnknownCode::VerifierFailed);
+            Standing::Unknown(code, run.message.clone().unwrap_or_default())
+        }
+        _ => Standing::Unknown(UnknownCode::NotVerifiedYet, "it waits to be read".to_owned()),
+    }
+}
+
+fn about(run: &Run, situation: &Situation) -> bool {
+    let key = |source: &ReadSource| (source.claim_uid.clone(), source.volume_uid.clone());
+    run.source.as_ref().map(key) == situation.source().as_ref().map(key)
+}
+
+/// The conditions of a record as it stands.
+pub fn conditions(situation: &Situation, standing: &Standing) -> Vec<Wanted> {
+    if let Standing::Misnamed(right) = standing {
+        let message = format!("the name of a record binds its source: this one must be called {right}");
+        return vec![
+            Wanted::no("Accepted", "WrongName", message.clone()),
+            Wanted::unknown("Verified", "WrongName", message),
+        ];
+    }
+    let accepted = Wanted::yes("Accepted", "Accepted", "the record can be used");
+    let run = situation.failed_run();
+    let last_run = match run.and_then(|run| run.code) {
+        Some(code) => {
+            let message = run.and_then(|run| run.message.clone()).unwrap_or_default();
+            Wanted::yes("LastRunFailed", code.as_str(), message)
+        }
+        None => Wanted::no("LastRunFailed", "NoFailure", "the last run brought facts, or none has ended yet"),
+    };
+    let three = match standing {
+        Standing::Unknown(code, message) => ["ContentVerified", "SignatureVerified", "Verified"]
+            .map(|kind| Wanted::unknown(kind, code.as_str(), message.clone())),
+        _ => found(&situation.status.models),
+    };
+    std::iter::once(accepted).chain(three).chain([last_run]).collect()
+}
+
+fn found(models: &[ModelStatus]) -> [Wanted; 3] {
+    let bad = |holds: fn(&ModelStatus) -> bool| models.iter().find(|model| !holds(model));
+    let condition = |kind, holds: fn(&ModelStatus) -> bool, message: &str| match bad(holds) {
+        None => Wanted::yes(kind, kind, message),
+        Some(model) => Wanted::no(kind, reason(model), model.message.clone().unwrap_or_default()),
+    };
+    [
+        condition("ContentVerified", |model| model.content_verified, "the files are what the manifest says"),
+        condition("SignatureVerified", |model| model.signature_verified, "a listed signer signed the manifest"),
+        condition(
+            "Verified",
+            |model| model.verdict == VerdictKind::Verified,
+            "the files are what a listed signer signed",
+        ),
+    ]
+}
+
+fn reason(model: &ModelStatus) -> &'static str {
+    match model.reason {
+        Some(FindingCode::Refused(code)) => code.as_str(),
+        Some(FindingCode::Unknown(code)) => code.as_str(),
+        None => "NotVerified",
+    }
+}
+
+/// The status with conditions that say how the record stands.
+pub fn settled(situation: &Situation, now: Timestamp) -> ModelVerificationStatus {
+    let standing = standing(situation, now);
+    let wanted = conditions(situation, &standing);
+    let mut status = situation.status.clone();
+    status.conditions = merge(&status.conditions, wanted, situation.generation, now);
+    if matches!(standing, Standing::Misnamed(_)) {
+        let conditions = status.conditions;
+        return ModelVerificationStatus { conditions, ..ModelVerificationStatus::default() };
+    }
+    status
+}
+
+/// A run begins.
+pub fn begin(status: &mut ModelVerificationStatus, run: Run, asked: Option<String>) {
+    let failures = status.run.as_ref().map_or(0, |run| run.failures).max(run.failures);
+    status.run = Some(Run { failures, ..run });
+    status.reverify = asked;
+}
+
+/// The Pod of the run was made, and is what was sent.
+pub fn made(status: &mut ModelVerificationStatus, uid: Option<String>, digest: String) {
+    if let Some(run) = &mut status.run {
+        run.pod_uid = uid;
+        run.pod_digest = Some(digest);
+    }
+}
+
+/// The run brought nothing.
+pub fn failed(status: &mut ModelVerificationStatus, code: UnknownCode, message: &str, now: Timestamp) {
+    let run = status.run.get_or_insert_default();
+    run.failures = run.failures.saturating_add(1);
+    let doublings = u32::try_from(run.failures - 1).unwrap_or_default().min(16);
+    let pause = BACKOFF.0.saturating_mul(1 << doublings).min(BACKOFF.1);
+    run.retry_at = now.checked_add(pause).ok().map(whole);
+    run.code = Some(code);
+    run.message = Some(cut(message));
+    (run.pod, run.pod_uid, run.nonce, run.pod_digest) = (None, None, None, None);
+}
+
+/// What the run would say no longer counts. Not a failure: nobody did anything wrong.
+pub fn aborted(status: &mut ModelVerificationStatus) {
+    status.run = None;
+}
+
+/// What a report made of a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// Facts, in place of those before.
+    Facts,
+    /// The same facts, with the signers that the new trust material proves.
+    Signers,
+    /// The bundle alone did not suffice: everything has to be read.
+    TooLittle,
+    /// Nothing, and why.
+    Nothing(UnknownCode),
+}
+
+/// A run has ended, and its report counts.
+pub fn reported(situation: &Situation, status: &mut ModelVerificationStatus, report: &Report, now: Timestamp) -> Told {
+    let run = status.run.clone().unwrap_or_default();
+    if let Outcome::Unknown { code, message, .. } = &report.outcome {
+        if report.extent == Extent::SignatureOnly {
+            return too_little(status, run);
+        }
+        failed(status, *code, message, now);
+        return Told::Nothing(*code);
+    }
+    if report.extent == Extent::SignatureOnly {
+        return signers(status, run, report);
+    }
+    let model = model(situation, report);
+    status.observed_generation = situation.generation;
+    status.source = situation.source();
+    status.verified_at = run.started_at.clone();
+    status.trust_digest = run.trust_digest.clone();
+    status.last_duration_seconds = i64::try_from(report.duration_ms.div_ceil(1000)).ok();
+    status.run = None;
+    status.models = vec![model];
+    Told::Facts
+}
+
+/// A look at the bundle alone replaces the signers alone, and only where it is the bundle of the manifest that the files
+/// were compared with.
+fn signers(status: &mut ModelVerificationStatus, run: Run, report: &Report) -> Told {
+    let manifest = report.manifest_digest.as_ref().map(ToString::to_string);
+    let [model] = status.models.as_mut_slice() else { return too_little(status, run) };
+    let same = manifest.is_some() && manifest == model.manifest_digest && report.signature_verified == Some(true);
+    if !same || !matches!(report.outcome, Outcome::Verified {}) || !model.content_verified {
+        return too_little(status, run);
+    }
+    model.signers = report.signers.iter().map(signer).collect();
+    status.trust_digest = run.trust_digest;
+    status.run = None;
+    Told::Signers
+}
+
+fn too_little(status: &mut ModelVerificationStatus, run: Run) -> Told {
+    let Run { trust_digest, source, .. } = run;
+    status.run = Some(Run { trust_digest, source, signature_only: true, ..Run::default() });
+    Told::TooLittle
+}
+
+fn model(situation: &Situation, report: &Report) -> ModelStatus {
+    let refused: Option<RefusedCode> = match &report.outcome {
+        Outcome::Refused { code, .. } => Some(*code),
+        Outcome::Verified {} | Outcome::Unknown { .. } => None,
+    };
+    let root = report.model_root.as_deref().map(|root| if root == "." { "" } else { root });
+    let count = |count: Option<u64>| i64::try_from(count.unwrap_or_default()).unwrap_or(i64::MAX);
+    ModelStatus {
+        path: root.unwrap_or(situation.claim_path().1).to_owned(),
+        verdict: if refused.is_none() { VerdictKind::Verified } else { VerdictKind::Refused },
+        reason: refused.map(FindingCode::Refused),
+        detail: report.outcome.detail(),
+        message: report.outcome.message().map(cut),
+        model_digest: report.model_digest.as_ref().map(ToString::to_string),
+        manifest_digest: report.manifest_digest.as_ref().map(ToString::to_string),
+        files: count(report.files),
+        bytes: count(report.bytes),
+        bundle: report.bundle.clone(),
+        content_verified: report.content_verified == Some(true),
+        signature_verified: report.signature_verified == Some(true),
+        signers: report.signers.iter().map(signer).collect(),
+    }
+}
+
+fn signer(fact: &SignerFact) -> SignerStatus {
+    match fact {
+        SignerFact::Key { fingerprint } => {
+            SignerStatus { kind: SignerKind::Key, fingerprint: Some(fingerprint.to_string()) }
+        }
+    }
+}
+
+/// The API server keeps whole seconds. Earlier, never later: the age of a read is not to be made younger.
+pub fn whole(time: Timestamp) -> Time {
+    Time(Timestamp::from_second(time.as_second()).unwrap_or(time))
+}
+
+fn cut(text: impl AsRef<str>) -> String {
+    let text = text.as_ref();
+    let end = (0..=MAX_MESSAGE_BYTES.min(text.len())).rev().find(|&end| text.is_char_boundary(end)).unwrap_or_default();
+    text[..end].to_owned()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,193 @@
+use super::super::situation::fixture::{at, unread};
+use super::*;
+
+fn report(json: serde_json::Value) -> Report {
+    let mut whole = serde_json::json!({ "version": 1, "extent": "Full", "durationMs": 1500 });
+    whole.as_object_mut().unwrap().extend(json.as_object().unwrap().clone());
+    serde_json::from_value(whole).unwrap()
+}
+
+fn digest(digit: &str) -> String {
+    format!("sha256:{}", digit.repeat(64))
+}
+
+fn verified(signer: &str) -> Report {
+    report(serde_json::json!({
+        "outcome": { "verdict": "Verified" }, "signatureVerified": true, "contentVerified": true, "modelRoot": "llama",
+        "bundle": "model.sig", "modelDigest": digest("a"), "manifestDigest": digest("b"), "files": 3, "bytes": 30,
+        "signers": [{ "kind": "Key", "fingerprint": digest(signer) }] }))
+}
+
+fn refused() -> Report {
+    let outcome = serde_json::json!({ "verdict": "Refused", "code": "ContentMismatch", "message": "weights differ" });
+    report(serde_json::json!({
+        "outcome": outcome, "signatureVerified": true, "contentVerified": false, "modelRoot": ".",
+        "modelDigest": digest("a"), "manifestDigest": digest("b"), "files": 3, "bytes": 30,
+        "signers": [{ "kind": "Key", "fingerprint": digest("c") }] }))
+}
+
+fn unreadable() -> Report {
+    Report::failed(None, Extent::Full, UnknownCode::Unreadable, "weights cannot be read")
+}
+
+/// A run that began at 100.
+fn running(mut situation: Situation, signature_only: bool) -> Situation {
+    let run = Run {
+        pod: Some("p".into()),
+        started_at: Some(Time(at(100))),
+        source: situation.source(),
+        trust_digest: Some(situation.trust.digest.clone()),
+        signature_only,
+        ..Run::default()
+    };
+    begin(&mut situation.status, run, None);
+    situation
+}
+
+fn take(mut situation: Situation, report: &Report) -> (Situation, Told) {
+    let before = situation.clone();
+    let told = reported(&before, &mut situation.status, report, at(120));
+    situation.status = settled(&situation, at(120));
+    (situation, told)
+}
+
+fn read(report: &Report) -> Situation {
+    take(running(unread(), false), report).0
+}
+
+/// Status and reason of a condition.
+fn condition(situation: &Situation, kind: &str) -> (String, String) {
+    let status = settled(situation, at(120));
+    let found = status.conditions.into_iter().find(|one| one.type_ == kind);
+    let found = found.unwrap_or_else(|| panic!("no condition {kind}"));
+    (found.status, found.reason)
+}
+
+fn is(status: &str, reason: &str) -> (String, String) {
+    (status.to_owned(), reason.to_owned())
+}
+
+#[test]
+fn conditions_are_there_from_the_first_sight() {
+    let situation = unread();
+    assert_eq!(condition(&situation, "Accepted"), is("True", "Accepted"));
+    for kind in ["ContentVerified", "SignatureVerified", "Verified"] {
+        assert_eq!(condition(&situation, kind), is("Unknown", "NotVerifiedYet"), "{kind}");
+    }
+    assert_eq!(condition(&situation, "LastRunFailed"), is("False", "NoFailure"));
+    assert_eq!(condition(&running(unread(), false), "Verified"), is("Unknown", "Verifying"));
+}
+
+#[test]
+fn facts_date_from_the_start_of_the_read() {
+    let situation = read(&verified("c"));
+    let status = &situation.status;
+    assert_eq!(status.verified_at, Some(Time(at(100))));
+    assert_eq!(status.source, situation.source());
+    assert_eq!((status.observed_generation, status.run.clone()), (Some(1), None));
+    assert_eq!(status.models[0].path, "llama");
+    assert_eq!(status.last_duration_seconds, Some(2));
+    for kind in ["ContentVerified", "SignatureVerified", "Verified"] {
+        assert_eq!(condition(&situation, kind), is("True", kind));
+    }
+}
+
+#[test]
+fn a_refusal_names_its_code_and_the_root_is_empty() {
+    let situation = read(&refused());
+    assert_eq!(situation.status.models[0].path, "");
+    assert_eq!(condition(&situation, "Verified"), is("False", "ContentMismatch"));
+    assert_eq!(condition(&situation, "SignatureVerified"), is("True", "SignatureVerified"));
+}
+
+#[test]
+fn a_run_without_facts_takes_none_away() {
+    let before = read(&verified("c"));
+    let (after, told) = take(running(before.clone(), false), &unreadable());
+    assert_eq!(told, Told::Nothing(UnknownCode::Unreadable));
+    assert_eq!((&after.status.models, &after.status.verified_at), (&before.status.models, &before.status.verified_at));
+    assert_eq!(condition(&after, "Verified"), is("True", "Verified"));
+    assert_eq!(condition(&after, "LastRunFailed"), is("True", "Unreadable"));
+}
+
+#[test]
+fn a_first_run_without_facts_says_why() {
+    let (situation, _) = take(running(unread(), false), &unreadable());
+    assert_eq!(condition(&situation, "Verified"), is("Unknown", "Unreadable"));
+}
+
+#[test]
+fn a_write_ends_what_was_verified_and_not_what_was_refused() {
+    let mut written = read(&verified("c"));
+    written.store.epoch = 1;
+    assert_eq!(condition(&written, "Verified"), is("Unknown", "NotVerifiedYet"));
+    let mut refused = read(&refused());
+    refused.store.epoch = 1;
+    assert_eq!(condition(&refused, "Verified"), is("False", "ContentMismatch"));
+    written.store.writers.push("ns/loader".into());
+    assert_eq!(condition(&written, "Verified"), is("Unknown", "BeingWritten"));
+}
+
+#[test]
+fn age_and_obstacles_end_what_was_verified() {
+    let mut stale = read(&verified("c"));
+    stale.schedule.max_age = Some(SignedDuration::from_secs(10));
+    assert_eq!(condition(&stale, "Verified"), is("Unknown", "Stale"));
+    let mut storage = read(&verified("c"));
+    storage.not_verifiable = Some("NFS".into());
+    assert_eq!(condition(&storage, "Verified"), is("Unknown", "NotVerifiable"));
+    let mut no_keys = read(&verified("c"));
+    no_keys.trust.keys = 0;
+    assert_eq!(condition(&no_keys, "Verified"), is("True", "Verified"), "who may sign is not decided here");
+}
+
+#[test]
+fn a_look_at_the_bundle_replaces_the_signers_alone() {
+    let mut before = read(&verified("c"));
+    before.trust.digest = "sha256:u".into();
+    let mut look = verified("d");
+    (look.extent, look.content_verified) = (Extent::SignatureOnly, None);
+    let (after, told) = take(running(before.clone(), true), &look);
+    assert_eq!(told, Told::Signers);
+    assert_eq!(after.status.verified_at, before.status.verified_at);
+    assert_eq!(after.status.models[0].signers[0].fingerprint, Some(digest("d")));
+    assert!(after.status.models[0].content_verified);
+    assert_eq!(after.status.trust_digest.as_deref(), Some("sha256:u"));
+
+    look.manifest_digest = digest("e").parse().ok();
+    let (other, told) = take(running(before.clone(), true), &look);
+    assert_eq!(told, Told::TooLittle);
+    assert_eq!(other.status.models, before.status.models);
+    assert_eq!(other.status.trust_digest, before.status.trust_digest);
+}
+
+#[test]
+fn failures_pause_longer_and_longer() {
+    let mut situation = unread();
+    let mut pauses = Vec::new();
+    for _ in 0..9 {
+        situation = running(situation, false);
+        failed(&mut situation.status, UnknownCode::VerifierFailed, "x", at(1000));
+        pauses.push(situation.status.run.as_ref().unwrap().retry_at.as_ref().unwrap().0.as_second() - 1000);
+    }
+    assert_eq!(pauses, [5, 10, 20, 40, 80, 160, 320, 600, 600]);
+    assert_eq!(take(running(situation, false), &verified("c")).0.status.run, None);
+}
+
+#[test]
+fn a_record_of_another_name_says_the_right_one_and_nothing_else() {
+    let mut situation = read(&verified("c"));
+    situation.name = "mine".into();
+    assert_eq!(condition(&situation, "Accepted"), is("False", "WrongName"));
+    let status = settled(&situation, at(120));
+    assert!(status.models.is_empty() && status.verified_at.is_none());
+    assert!(status.conditions[0].message.contains(&situation.spec.record_name()));
+}
+
+#[test]
+fn what_is_settled_stays_the_same() {
+    let situation = read(&verified("c"));
+    let read_back: ModelVerificationStatus =
+        serde_json::from_value(serde_json::to_value(&situation.status).unwrap()).unwrap();
+    assert_eq!(settled(&Situation { status: read_back, ..situation.clone() }, at(500)), situation.status);
+}
