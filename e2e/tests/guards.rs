@@ -287,6 +287,8 @@ fn the_garbage_collector_goes_about_its_work() {
     stage.operator.create(&workload).expect_success();
     let label = ["label", "wv", "deployment-chat", "a=b"];
     guarded(&stage.attacker.run(&label), "guard-record", "makes and writes WorkloadVerifications");
+    let annotate = ["annotate", "wv", "deployment-chat", "weighbridge.dev/clear-writers=1"];
+    guarded(&stage.attacker.run(&annotate), "guard-record", "makes and writes WorkloadVerifications");
     // It takes the owner from what is to outlive it; a Deployment whose dependents cannot be released never goes.
     let orphan = ["delete", "deployment", "chat", "--cascade=orphan", "--timeout=30s"];
     stage.attacker.run(&orphan).expect_success();
@@ -311,6 +313,10 @@ fn a_store_forgets_nothing_at_anybodys_request() {
         json!({ "apiVersion": "v1", "kind": "ConfigMap", "name": "x", "uid": "00000000-0000-0000-0000-000000000000" });
     let patch = json!({ "metadata": { "ownerReferences": [owner] } }).to_string();
     refused(&cluster.own().run(&["patch", "backingstore", &name, "--type=merge", "--patch", &patch]));
+    refused(&cluster.own().run(&["annotate", "backingstore", &name, "weighbridge.dev/other=x"]));
+    // A person says that no writer is left.
+    cluster.own().run(&["annotate", "backingstore", &name, "weighbridge.dev/clear-writers=1"]).expect_success();
+    cluster.own().run(&["annotate", "backingstore", &name, "weighbridge.dev/clear-writers-"]).expect_success();
     let status = r#"{"status":{"writeEpoch":0}}"#;
     let said =
         cluster.own().run(&["patch", "backingstore", &name, "--subresource=status", "--type=merge", "--patch", status]);

@@ -106,7 +106,11 @@ const GRANTS: &[Grant] = &[
     operator(Cluster, "", &["namespaces", "persistentvolumeclaims", "persistentvolumes", "pods"], READ, Any,
         "what workloads use, and what lies behind it"),
     operator(Cluster, "", &["nodes"], &["get"], Any,
+<<<<<<< HEAD
         "whether the node of a writer that vanished is gone with it"),
+=======
+        "whether the node of a writer that vanished is gone"),
+>>>>>>> c70eec0 (Let a person say that no writer is left, and nothing else about a store)
     operator(Cluster, "apps", &["daemonsets", "deployments", "replicasets", "statefulsets"], READ, Any,
         "what workloads use"),
     operator(Cluster, "batch", &["cronjobs", "jobs"], READ, Any,
@@ -152,28 +156,36 @@ const GRANTS: &[Grant] = &[
         "uninstalling stops the operator first, else it would register the webhook again"),
 ];
 
-/// A role whose rights Kubernetes adds to roles of its own.
-struct Aggregated {
+/// A role for the cluster's users.
+struct UserRole {
     name: &'static str,
+    /// Roles of Kubernetes' own that get these rights too.
     into: Words,
     resources: Words,
     verbs: Words,
 }
 
-/// Rights that users of the cluster get by the roles that they have already.
-const AGGREGATED: &[Aggregated] = &[
-    Aggregated {
+/// Rights that users of the cluster get, most of them by the roles that they have already.
+const USER_ROLES: &[UserRole] = &[
+    UserRole {
         name: "weighbridge-view",
         into: &["view", "edit", "admin"],
         resources: &["clustermodelpolicies", "modelverifications", "workloadverifications"],
         verbs: READ,
     },
     // Status is out of their reach by a guard, whatever a role says.
-    Aggregated {
+    UserRole {
         name: "weighbridge-edit",
         into: &["edit", "admin"],
         resources: &["modelverifications"],
         verbs: &["create", "update", "patch", "delete"],
+    },
+    // To be bound by hand in our namespace. A guard keeps it to the one annotation that clears writers.
+    UserRole {
+        name: "weighbridge-clear-writers",
+        into: &[],
+        resources: &["backingstores"],
+        verbs: &["get", "list", "watch", "patch"],
     },
 ];
 
@@ -185,7 +197,7 @@ pub(super) fn artifact() -> Artifact {
             text += &role(account, scope);
         }
     }
-    text.extend(AGGREGATED.iter().map(aggregated));
+    text.extend(USER_ROLES.iter().map(user_role));
     Artifact { path: "charts/weighbridge/templates/rbac.yaml".into(), content: text }
 }
 
@@ -234,8 +246,8 @@ fn quoted(names: &[&str]) -> String {
     names.iter().map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(", ")
 }
 
-fn aggregated(role: &Aggregated) -> String {
-    let Aggregated { name, into, resources, verbs } = role;
+fn user_role(role: &UserRole) -> String {
+    let UserRole { name, into, resources, verbs } = role;
     let labels: String =
         into.iter().map(|role| format!("    rbac.authorization.k8s.io/aggregate-to-{role}: \"true\"\n")).collect();
     format!(
