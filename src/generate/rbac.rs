@@ -106,11 +106,7 @@ const GRANTS: &[Grant] = &[
     operator(Cluster, "", &["namespaces", "persistentvolumeclaims", "persistentvolumes", "pods"], READ, Any,
         "what workloads use, and what lies behind it"),
     operator(Cluster, "", &["nodes"], &["get"], Any,
-<<<<<<< HEAD
         "whether the node of a writer that vanished is gone with it"),
-=======
-        "whether the node of a writer that vanished is gone"),
->>>>>>> c70eec0 (Let a person say that no writer is left, and nothing else about a store)
     operator(Cluster, "apps", &["daemonsets", "deployments", "replicasets", "statefulsets"], READ, Any,
         "what workloads use"),
     operator(Cluster, "batch", &["cronjobs", "jobs"], READ, Any,
