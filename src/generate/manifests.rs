@@ -25,7 +25,7 @@ pub fn rendered(root: &Path, helm: &OsStr) -> Result<Artifact, GenerateError> {
     }
     let chart = String::from_utf8_lossy(&output.stdout);
     let content = format!(
-        "{}#\n# Before it is applied, put the digest of the image where {} stands (in four places):\n\
+        "{}#\n# Before it is applied, put the digest of the image where {} stands:\n\
          #   sed 's/{NO_DIGEST}/<digest>/' manifests/weighbridge.yaml | kubectl apply --server-side -f -\n\
          ---\napiVersion: v1\nkind: Namespace\nmetadata:\n  name: {NAMESPACE}\n  labels:\n    \
          pod-security.kubernetes.io/enforce: restricted\n{chart}",

@@ -111,6 +111,13 @@ mod tests {
     }
 
     #[test]
+    fn chart_and_program_have_one_version() {
+        let chart = include_str!("../../charts/weighbridge/Chart.yaml");
+        let version = env!("CARGO_PKG_VERSION");
+        assert!(chart.contains(&format!("\nversion: {version}\nappVersion: {version}\n")), "{chart}");
+    }
+
+    #[test]
     fn what_is_written_is_not_stale() {
         let root = tempfile::tempdir().unwrap();
         let artifact = Artifact { path: "a/b.yaml".into(), content: "x\n".into() };
