@@ -100,6 +100,8 @@ fn notice(origin: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::v1alpha1::CLEAR_WRITERS;
+    use crate::operator::records::verifier_pod::NAME_PREFIX;
 
     /// What `weighbridge generate --mode check` says, without the part that needs helm.
     #[test]
@@ -108,6 +110,15 @@ mod tests {
         let artifacts = artifacts().unwrap();
         let stale: Vec<_> = stale(root, &artifacts).unwrap().iter().map(|artifact| &artifact.path).collect();
         assert!(stale.is_empty(), "run `weighbridge generate --mode write`: {stale:?}");
+    }
+
+    /// The guards are written in CEL, in the chart; these words in them are ours.
+    #[test]
+    fn the_guards_know_the_names_that_the_code_uses() {
+        let guards = include_str!("../../charts/weighbridge/templates/guards.yaml");
+        for word in [NAME_PREFIX, CLEAR_WRITERS] {
+            assert!(guards.contains(word), "{word}");
+        }
     }
 
     #[test]
