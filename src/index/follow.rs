@@ -133,6 +133,7 @@ impl Index {
         let leases = Api::<Lease>::namespaced(client.clone(), own);
         vec![
             self.task("pods", Api::<Pod>::all(client.clone()), Scope::default(), |state, event, now| {
+                state.gone_pods.take(&event, &state.pods.rows(), now);
                 state.pods.take(event, now, key, slim);
             }),
             self.task("workload statuses", statuses, Scope::default(), |state, event, now| {

@@ -10,6 +10,7 @@
 
 mod facts;
 mod follow;
+mod gone;
 mod snapshot;
 mod state;
 mod table;

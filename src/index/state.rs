@@ -10,6 +10,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
 use sha2::{Digest, Sha256};
 
 use super::facts;
+use super::gone::GonePods;
 use super::snapshot::{Objects, Snapshot, Workload, WorkloadKey};
 use super::table::Table;
 use crate::api::v1alpha1::{BackingStore, ClusterModelPolicy, ModelVerification, WorkloadVerification};
@@ -28,6 +29,7 @@ pub(super) struct State {
     pub(super) trust_config_maps: Table<String, ConfigMap>,
     pub(super) trust_secrets: BTreeMap<String, Table<String, Secret>>,
     pub(super) pods: Table<(String, String), Pod>,
+    pub(super) gone_pods: GonePods,
     pub(super) workloads: BTreeMap<&'static str, Table<WorkloadKey, Workload>>,
     pub(super) workload_verifications: Table<(String, String), WorkloadVerification>,
     pub(super) leases: Table<String, Lease>,
@@ -68,6 +70,8 @@ impl State {
             next.objects.workloads = Arc::new(merged(self.workloads.values().map(Table::rows)));
         }
         next.objects.pods = self.pods.rows();
+        next.objects.gone_pods = self.gone_pods.pods();
+        next.objects.pods_since = self.gone_pods.complete_since();
         next.objects.workload_verifications = self.workload_verifications.rows();
         if self.leases.take_changed() {
             next.objects.leases = sorted(&self.leases);
