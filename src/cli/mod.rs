@@ -10,6 +10,7 @@ mod process;
 mod record;
 mod uninstall;
 mod verifier;
+mod verifier_flags;
 mod verify;
 mod webhook;
 

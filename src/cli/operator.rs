@@ -8,12 +8,13 @@ use std::time::Duration;
 use clap::Args;
 
 use super::process::{self, ProcessFlags};
+use super::verifier_flags::VerifierFlags;
 use super::{Exit, UsageError};
 use crate::app::Supervisor;
 use crate::clock;
 use crate::index::{Index, Interest, Settings as IndexSettings};
 use crate::operator::certificates::{self, Mode};
-use crate::operator::{self, Settings, webhooks};
+use crate::operator::{self, Settings, records, webhooks};
 use crate::server::ServerMetrics;
 use crate::telemetry::{self, Check};
 
@@ -56,6 +57,9 @@ pub(super) struct Flags {
     /// A Secret with public keys that policies refer to; may be repeated.
     #[arg(long = "trust-secret", value_name = "NAME")]
     trust_secrets: Vec<String>,
+
+    #[command(flatten)]
+    verifiers: VerifierFlags,
 }
 
 impl Flags {
@@ -90,6 +94,11 @@ impl Flags {
                 serving_secret: self.serving_secret.clone(),
                 owner_cluster_role: self.owner_cluster_role.clone(),
                 mode,
+            },
+            records: records::Settings {
+                namespace: namespace.clone(),
+                verifier: self.verifiers.settings()?,
+                limits: self.verifiers.limits(),
             },
             pod_name: self.process.pod_name.clone(),
             namespace,

@@ -34,6 +34,7 @@ use crate::telemetry::Registry;
 use certificates::Certificates;
 use events::Events;
 use policies::Policies;
+use records::Records;
 use runner::{Controller, Inputs};
 use webhooks::Webhooks;
 
@@ -51,11 +52,13 @@ pub struct Settings {
     pub webhooks: webhooks::Settings,
     /// About certificates.
     pub certificates: certificates::Settings,
+    /// About records and verifier Pods.
+    pub records: records::Settings,
 }
 
 /// Starts the election and every controller.
 pub fn start(settings: Settings, client: &Client, index: &Index, supervisor: &Supervisor, registry: &Registry) {
-    let Settings { namespace, pod_name, webhooks, certificates } = settings;
+    let Settings { namespace, pod_name, webhooks, certificates, records } = settings;
     let events = Events::new(client.clone(), &namespace, &pod_name);
     let leadership = elect(namespace, pod_name, client, supervisor, registry);
     let inputs = Inputs {
@@ -75,6 +78,8 @@ pub fn start(settings: Settings, client: &Client, index: &Index, supervisor: &Su
     spawn(supervisor, &inputs, webhooks);
     spawn(supervisor, &inputs, prober);
     spawn(supervisor, &inputs, Policies::new(client.clone(), links));
+    let metrics = records::Metrics::register(registry);
+    spawn(supervisor, &inputs, Records::new(client.clone(), records, metrics));
 }
 
 fn elect(

@@ -309,7 +309,8 @@ pub(super) async fn delete_pod(
 pub(super) async fn create(client: &Client, create: &Create) -> Result<(), CallFailed> {
     let Create { namespace, spec, claim, claim_uid } = create;
     let mut record = ModelVerification::new(&spec.record_name(), spec.clone());
-    record.annotations_mut().insert(CREATED_BY.to_owned(), OPERATOR.to_owned());
+    // `new` puts the definition's own annotations on every object; they are for Helm, about the definition.
+    record.metadata.annotations = Some([(CREATED_BY.to_owned(), OPERATOR.to_owned())].into());
     record.metadata.owner_references = Some(vec![owner(claim, claim_uid)]);
     let api: Api<ModelVerification> = Api::namespaced(client.clone(), namespace);
     match api.create(&PostParams::default(), &record).await {

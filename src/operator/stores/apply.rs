@@ -33,7 +33,10 @@ pub(super) async fn apply(
         (Action::Remove, Some(object)) => remove(&api, object).await,
         (Action::Write(status), Some(object)) => write(&api, object, status).await,
         (Action::Write(status), None) => {
-            match api.create(&PostParams::default(), &BackingStore::new(&name, spec)).await {
+            let mut object = BackingStore::new(&name, spec);
+            // `new` puts the definition's own annotations on every object; they are for Helm, about the definition.
+            object.metadata.annotations = None;
+            match api.create(&PostParams::default(), &object).await {
                 Ok(object) => write(&api, &object, status).await,
                 Err(error) => Err(error),
             }
