@@ -22,6 +22,7 @@ pub mod runner;
 pub mod stores;
 pub mod uninstall;
 pub mod webhooks;
+pub mod workloads;
 
 use kube::Client;
 use tokio::sync::watch;
@@ -37,6 +38,7 @@ use policies::Policies;
 use records::Records;
 use runner::{Controller, Inputs};
 use webhooks::Webhooks;
+use workloads::Workloads;
 
 /// Name of the Lease that the leader holds.
 pub const LEASE: &str = "weighbridge-operator";
@@ -60,6 +62,7 @@ pub struct Settings {
 pub fn start(settings: Settings, client: &Client, index: &Index, supervisor: &Supervisor, registry: &Registry) {
     let Settings { namespace, pod_name, webhooks, certificates, records } = settings;
     let events = Events::new(client.clone(), &namespace, &pod_name);
+    let pod = pod_name.clone();
     let leadership = elect(namespace, pod_name, client, supervisor, registry);
     let inputs = Inputs {
         snapshots: index.subscribe(),
@@ -80,6 +83,8 @@ pub fn start(settings: Settings, client: &Client, index: &Index, supervisor: &Su
     spawn(supervisor, &inputs, Policies::new(client.clone(), links));
     let metrics = records::Metrics::register(registry);
     spawn(supervisor, &inputs, Records::new(client.clone(), records, metrics));
+    let metrics = workloads::Metrics::register(registry);
+    spawn(supervisor, &inputs, Workloads::new(client.clone(), &pod, metrics));
 }
 
 fn elect(

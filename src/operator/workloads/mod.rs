@@ -1,0 +1,128 @@
+//! Workloads: the status that a person looks up, and Events when it changes.
+//!
+//! Receives snapshots; promises one `WorkloadVerification` for each workload that uses a model which a policy selects,
+//! with what [`decide`] says of it now, and an Event on the workload whenever that is something else than before; never
+//! evidence for any decision.
+//!
+//! ```text
+//! snapshot ──gather──▶ workloads ──decide──▶ Decision ──status──▶ WorkloadVerification, Event
+//! ```
+
+mod apply;
+pub mod gather;
+pub mod status;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+use kube::Client;
+use kube::runtime::events::{Recorder, Reporter};
+use prometheus::IntGaugeVec;
+use sha2::{Digest as _, Sha256};
+
+use crate::api::v1alpha1::WorkloadReference;
+use crate::decision::decide;
+use crate::index::Snapshot;
+use crate::operator::call::CallFailed;
+use crate::operator::runner::Controller;
+use crate::workload::{Stage, Subject};
+
+/// Longest name of an object.
+const MAX_NAME_CHARS: usize = 253;
+/// Hex digits of the hash in a name that had to be cut.
+const NAME_HASH_CHARS: usize = 10;
+/// How often everything is judged again although nothing has changed: a verdict also changes with age alone.
+const REGULARLY: SignedDuration = SignedDuration::from_secs(30);
+
+crate::metrics! {
+    /// Metrics of the workloads.
+    pub struct Metrics {
+        /// Workloads that use models which a policy selects, by kind and verdict; `Writer` for those that read none.
+        workloads: IntGaugeVec = "weighbridge_workloads" ["kind", "verdict"],
+    }
+}
+
+/// Keeps the statuses of workloads.
+pub struct Workloads {
+    client: Client,
+    recorder: Recorder,
+    metrics: Metrics,
+}
+
+impl Workloads {
+    /// `pod` is the operator's own, for Events.
+    pub fn new(client: Client, pod: &str, metrics: Metrics) -> Self {
+        let reporter = Reporter { controller: "weighbridge.dev/operator".to_owned(), instance: Some(pod.to_owned()) };
+        let recorder = Recorder::new(client.clone(), reporter);
+        Workloads { client, recorder, metrics }
+    }
+
+    fn measure(&self, counts: &BTreeMap<(String, &'static str), i64>) {
+        self.metrics.workloads.reset();
+        for ((kind, verdict), count) in counts {
+            self.metrics.workloads.with_label_values(&[kind.as_str(), verdict]).set(*count);
+        }
+    }
+}
+
+impl Controller for Workloads {
+    const NAME: &'static str = "workloads";
+    type Error = CallFailed;
+
+    async fn reconcile(&mut self, snapshot: Arc<Snapshot>, now: Timestamp) -> Result<Option<Timestamp>, CallFailed> {
+        let (workloads, wake) = gather::workloads(&snapshot, now);
+        let mut wanted: BTreeSet<(String, String)> = BTreeSet::new();
+        let mut counts: BTreeMap<(String, &'static str), i64> = BTreeMap::new();
+        let mut outcome = Ok(());
+        for workload in &workloads {
+            // What its Pods would be told counts, not what is said early of a template.
+            let subject = Subject { stage: Stage::Pod, ..workload.extract.subject.clone() };
+            let decision = decide(&snapshot.policies, &subject, &workload.extract.uses, &snapshot.evidence, now);
+            if decision.models.is_empty() {
+                continue;
+            }
+            let name = name(&workload.reference);
+            let key = (workload.namespace.clone(), name);
+            let object = snapshot.objects.workload_verifications.get(&key);
+            let verdict = status::verdict(&decision).map_or("Writer", |verdict| verdict.as_str());
+            *counts.entry((workload.reference.kind.clone(), verdict)).or_default() += 1;
+            let hands = apply::Hands { client: &self.client, recorder: &self.recorder };
+            let written = hands.write(workload, &key.1, object.map(AsRef::as_ref), &decision, now).await;
+            outcome = outcome.and(written);
+            wanted.insert(key);
+        }
+        self.measure(&counts);
+        for (key, object) in snapshot.objects.workload_verifications.iter().filter(|(key, _)| !wanted.contains(key)) {
+            outcome = outcome.and(apply::remove(&self.client, &key.0, object).await);
+        }
+        outcome?;
+        let regularly = now.checked_add(REGULARLY).ok();
+        Ok(wake.into_iter().chain(regularly).min())
+    }
+}
+
+/// The name of a workload's status: `<kind>-<name>`; cut, with a hash of the whole, where that is too long.
+pub fn name(workload: &WorkloadReference) -> String {
+    let whole = format!("{}-{}", workload.kind.to_lowercase(), workload.name);
+    if whole.len() <= MAX_NAME_CHARS {
+        return whole;
+    }
+    let hex: String = Sha256::digest(&whole).iter().map(|byte| format!("{byte:02x}")).collect();
+    let head: String = whole.chars().take(MAX_NAME_CHARS - 1 - NAME_HASH_CHARS).collect();
+    format!("{}-{}", head.trim_end_matches(['.', '-']), &hex[..NAME_HASH_CHARS])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_fits_whatever_the_workload_is_called() {
+        let reference = |name: String| WorkloadReference { kind: "StatefulSet".into(), name, ..Default::default() };
+        assert_eq!(name(&reference("chat".into())), "statefulset-chat");
+        let long = [name(&reference("x".repeat(253))), name(&reference(format!("{}y", "x".repeat(252))))];
+        assert!(long.iter().all(|name| name.len() <= 253));
+        assert_ne!(long[0], long[1]);
+    }
+}
