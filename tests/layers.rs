@@ -31,7 +31,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "operator",
         &["model", "api", "workload", "policy", "decision", "index", "lease", "facts", "telemetry", "clock", "app"],
     ),
-    ("generate", &["api", "telemetry", "operator", "admission"]),
+    ("generate", &["api", "telemetry", "lease", "server", "operator", "admission"]),
 ];
 
 /// Modules at the top, which may use everything.

@@ -13,7 +13,7 @@ use super::review::{Operation, Request};
 use super::triage::Kind;
 use crate::decision::{Action, Decision};
 use crate::index::Snapshot;
-use crate::telemetry::{BoundedNames, Registry};
+use crate::telemetry::{BoundedNames, Registry, Spec};
 
 crate::metrics! {
     /// The metrics themselves.
@@ -52,6 +52,9 @@ pub(super) enum RecordOutcome {
 }
 
 impl AdmissionMetrics {
+    /// What the metrics are made from.
+    pub const SPECS: &'static [Spec] = Series::SPECS;
+
     /// Makes the metrics and registers them.
     pub fn register(registry: &Registry) -> Self {
         AdmissionMetrics { series: Series::register(registry), policies: Arc::default() }

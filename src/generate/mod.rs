@@ -1,4 +1,4 @@
-//! What is derived from the code: CRDs, RBAC, the rendered install, the reference of codes.
+//! What is derived from the code: CRDs, RBAC, the rendered install, the reference pages.
 //!
 //! Receives nothing but the types and tables of this crate; promises that the same code gives the same bytes; never
 //! talks to a cluster. Files that it makes are never edited: change the table and write them again.
@@ -6,6 +6,7 @@
 mod crds;
 mod helm;
 mod manifests;
+mod metrics;
 mod rbac;
 mod reference;
 
@@ -64,6 +65,7 @@ pub fn artifacts() -> Result<Vec<Artifact>, GenerateError> {
     let mut artifacts = crds::artifacts()?;
     artifacts.push(rbac::artifact());
     artifacts.push(reference::codes());
+    artifacts.push(metrics::artifact());
     Ok(artifacts)
 }
 

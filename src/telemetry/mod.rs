@@ -11,5 +11,5 @@ mod metrics;
 pub use health::{Check, router};
 pub use labels::{BoundedNames, MAX_NAMES, OTHER};
 pub use logs::{LogError, LogFormat, LogSettings, init_logs};
-pub use metrics::{Collector, Spec, new_registry};
+pub use metrics::{Collector, Kind, PROCESS_METRICS, Spec, new_registry};
 pub use prometheus::Registry;
