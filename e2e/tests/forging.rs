@@ -80,7 +80,9 @@ fn nobody_gets_into_a_verifier_pod() {
     let pod = stage.waiting_verifier();
     guarded(&stage.attacker.run(&["exec", &pod, "--", "true"]), "guard-verifier");
     guarded(&stage.attacker.run(&["attach", &pod]), "guard-verifier");
-    guarded(&stage.attacker.run(&["port-forward", &pod, "0:80"]), "guard-verifier");
+    // kubectl itself refuses to forward to a Pod that does not run yet; the API server is asked directly.
+    let forward = format!("/api/v1/namespaces/{}/pods/{pod}/portforward?ports=80", stage.tenant.namespace);
+    guarded(&stage.attacker.run(&["get", "--raw", &forward]), "guard-verifier");
     let image = format!("--image={}", stage.tenant.cluster().busybox());
     guarded(&stage.attacker.run(&["debug", &pod, &image]), "guard-verifier");
 }
@@ -166,6 +168,7 @@ fn a_claim_made_anew_under_the_same_name_is_another_claim() {
 fn mutator(tenant: &Tenant, expression: &str) -> [Value; 2] {
     let name = &tenant.namespace;
     let rule = json!({ "apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"] });
+    let chosen = "object.metadata.name == 'canary' || object.metadata.name.startsWith('weighbridge-verifier-')";
     let policy = json!({
         "apiVersion": "admissionregistration.k8s.io/v1", "kind": "MutatingAdmissionPolicy", "metadata": { "name": name },
         "spec": {
@@ -173,7 +176,7 @@ fn mutator(tenant: &Tenant, expression: &str) -> [Value; 2] {
             "matchConstraints": {
                 "namespaceSelector": { "matchLabels": { "kubernetes.io/metadata.name": name } }, "resourceRules": [rule],
             },
-            "matchConditions": [{ "name": "verifier", "expression": "object.metadata.name.startsWith('weighbridge-verifier-')" }],
+            "matchConditions": [{ "name": "chosen", "expression": chosen }],
             "mutations": [{ "patchType": "JSONPatch", "jsonPatch": { "expression": expression } }],
         },
     });
@@ -185,13 +188,22 @@ fn mutator(tenant: &Tenant, expression: &str) -> [Value; 2] {
 }
 
 /// Whatever the mutator does to verifier Pods, a bad model never becomes Verified, and the record says what is wrong.
-fn mutated(purpose: &str, expression: &str) {
+/// `effect` is found in any Pod that it has changed.
+fn mutated(purpose: &str, expression: &str, effect: &str) {
     let stage = stage(purpose);
     stage.tenant.claim("bad").write("evil.py", b"import os");
     let objects = mutator(&stage.tenant, expression);
     for object in &objects {
         stage.tenant.cluster().kubectl().apply(object).expect_success();
     }
+    // The API server takes a while to heed a new policy; a Pod that mounts nothing shows when it does.
+    let mut canary = stage.tenant.pod("canary", "bad");
+    canary["spec"]["containers"][0]["volumeMounts"] = json!([]);
+    eventually_blocking("the mutator works", Deadline::seconds(60), || {
+        let create = ["create", "--dry-run=server", "--output=jsonpath={.spec}", "--filename", "-"];
+        let said = stage.tenant.kubectl().feed(&create, &canary.to_string());
+        if said.stdout.contains(effect) { Ok(()) } else { Err(said.to_string()) }
+    });
     stage.tenant.kubectl().apply(&weighbridge_e2e::record("bad", "")).expect_success();
     let name = record_name("bad", "");
     let record = eventually_blocking("VerifierBlocked", Deadline::seconds(60), || {
@@ -216,16 +228,25 @@ fn mutated(purpose: &str, expression: &str) {
 #[test]
 fn a_verifier_with_another_image_is_not_believed() {
     let image = Cluster::from_environment().busybox();
-    mutated("image", &format!("[JSONPatch{{op: 'replace', path: '/spec/containers/0/image', value: '{image}'}}]"));
+    let other = format!("{image}-other");
+    mutated(
+        "image",
+        &format!("[JSONPatch{{op: 'replace', path: '/spec/containers/0/image', value: '{other}'}}]"),
+        &other,
+    );
 }
 
 #[test]
 fn a_verifier_with_other_arguments_is_not_believed() {
-    mutated("arguments", "[JSONPatch{op: 'replace', path: '/spec/containers/0/args', value: ['--version']}]");
+    mutated("arguments", "[JSONPatch{op: 'add', path: '/spec/containers/0/args', value: ['--version']}]", "--version");
 }
 
 #[test]
 fn a_verifier_with_another_claim_is_not_believed() {
     let path = "/spec/volumes/0/persistentVolumeClaim/claimName";
-    mutated("claims", &format!("[JSONPatch{{op: 'replace', path: '{path}', value: 'model'}}]"));
+    mutated(
+        "claims",
+        &format!("[JSONPatch{{op: 'replace', path: '{path}', value: 'model'}}]"),
+        "\"claimName\":\"model\"",
+    );
 }

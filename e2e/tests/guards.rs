@@ -6,7 +6,7 @@ use kube::api::{DeleteParams, Preconditions};
 use kube::{Api, Client, Config};
 use serde_json::{Value, json};
 use weighbridge_e2e::{
-    Cluster, Deadline, Kubectl, OWN_NAMESPACE, Said, Tenant, eventually_blocking, record, record_name,
+    Cluster, Deadline, Key, Kubectl, OWN_NAMESPACE, Said, Tenant, eventually_blocking, record, record_name,
 };
 
 /// A namespace, an attacker with every right in it, and the operator's account with the same rights.
@@ -299,14 +299,21 @@ fn the_garbage_collector_goes_about_its_work() {
 #[test]
 fn a_store_forgets_nothing_at_anybodys_request() {
     let cluster = Cluster::from_environment();
-    let (name, user) = (format!("test-{}", std::process::id()), format!("--as={}", operator_account()));
-    let store = json!({
-        "apiVersion": "weighbridge.dev/v1alpha1", "kind": "BackingStore", "metadata": { "name": name },
-        "spec": { "identity": format!("csi:test.example.com/{name}") },
+    let (tenant, key) = (cluster.tenant("stores", &[]), Key::generate());
+    tenant.enforce(&tenant.policy(&key));
+    let folder = tenant.claim("model").root().to_string_lossy().into_owned();
+    tenant.kubectl().apply(&tenant.writer("loader", "model", "true")).expect_success();
+    let store = eventually_blocking("the store of a claim that somebody writes", Deadline::seconds(60), || {
+        let stores = cluster.own().list("backingstores");
+        let found = stores.into_iter().find(|store| store["spec"]["identity"].to_string().contains(&folder));
+        found.ok_or_else(|| format!("none for {folder}"))
     });
+    let name = store["metadata"]["name"].as_str().expect("a name").to_owned();
     let refused = |said: &Said| guarded(said, "guard-record", "they remember who may have written to a model");
-    refused(&cluster.own().create(&store));
-    cluster.own().feed(&["create", "--filename", "-", &user], &store.to_string()).expect_success();
+    refused(&cluster.own().create(&json!({
+        "apiVersion": "weighbridge.dev/v1alpha1", "kind": "BackingStore", "metadata": { "name": "mine" },
+        "spec": { "identity": "csi:test.example.com/mine" },
+    })));
     // The administrator's own account: no right is missing.
     refused(&cluster.own().run(&["delete", "backingstore", &name]));
     let owner =
@@ -321,5 +328,4 @@ fn a_store_forgets_nothing_at_anybodys_request() {
     let said =
         cluster.own().run(&["patch", "backingstore", &name, "--subresource=status", "--type=merge", "--patch", status]);
     guarded(&said, "guard-record", "the weighbridge operator alone writes status");
-    cluster.own().run(&["delete", "backingstore", &name, &user]).expect_success();
 }

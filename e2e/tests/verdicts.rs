@@ -124,8 +124,8 @@ fn one_altered_byte_is_found_and_its_file_named() {
     model.write("weights/model-00001.safetensors", &weights);
     assert_eq!(tenant.record("model"), ("False".into(), "ContentMismatch".into()));
     let said = tenant.kubectl().apply(&tenant.pod("chat", "model"));
-    let sentence = sentence(&said, &tenant, POD_PATH, "ContentMismatch");
-    assert!(sentence.contains("weights/model-00001.safetensors"), "{sentence}");
+    sentence(&said, &tenant, POD_PATH, "ContentMismatch");
+    assert!(said.stderr.contains("weights/model-00001.safetensors"), "{said}");
 }
 
 #[test]
