@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use kube::{Client, Config};
 use serde_json::{Value, json};
 
-use crate::model::{Key, Model};
+use crate::model::{Key, Model, POD_USER};
 use crate::wait::{Deadline, eventually_blocking};
 
 /// Namespace into which the tests install weighbridge.
@@ -204,7 +204,7 @@ impl Tenant {
     fn pod_spec(&self, claim: &str) -> Value {
         json!({
             "terminationGracePeriodSeconds": 0,
-            "securityContext": { "runAsNonRoot": true, "runAsUser": 1000, "seccompProfile": { "type": "RuntimeDefault" } },
+            "securityContext": { "runAsNonRoot": true, "runAsUser": POD_USER, "seccompProfile": { "type": "RuntimeDefault" } },
             "containers": [{
                 "name": "server", "image": self.cluster.busybox(), "command": ["sleep", "1000000"],
                 "securityContext": { "allowPrivilegeEscalation": false, "capabilities": { "drop": ["ALL"] } },

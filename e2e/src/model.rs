@@ -1,6 +1,7 @@
 //! Models and keys: small real folders, signed by the real Python reference.
 
 use std::fs;
+use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -35,6 +36,9 @@ impl Key {
     }
 }
 
+/// The user of the tests' Pods.
+pub(crate) const POD_USER: u32 = 1000;
+
 /// A model: a folder of files, anywhere on this machine.
 #[derive(Clone, Debug)]
 pub struct Model {
@@ -56,11 +60,12 @@ impl Model {
         &self.root
     }
 
-    /// Writes one of its files, readable by all.
+    /// Writes one of its files, readable by all and owned by the user of the tests' Pods.
     pub fn write(&self, name: &str, content: &[u8]) {
         let path = self.root.join(name);
         fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
-        fs::write(path, content).expect("a file");
+        fs::write(&path, content).expect("a file");
+        chown(&path, Some(POD_USER), Some(POD_USER)).expect("its owner");
     }
 
     /// Signs it with the reference, into `model.sig` inside.
