@@ -144,7 +144,8 @@ fn placement(usage: &Usage, key: &ClaimKey, claim: Option<&ClaimFacts>, users: &
     let readers = usage.readers.get(key).into_iter().flatten();
     let mut placement = readers.map(|reader| reader.placement.clone()).next().unwrap_or_default();
     if claim.is_some_and(is_for_one_node) {
-        placement.node = users.iter().find_map(|pod| node(pod)).map(str::to_owned);
+        let holder = users.iter().find(|pod| !is_pending(pod)).and_then(|pod| node(pod));
+        placement.node = holder.or_else(|| users.iter().find_map(|pod| node(pod))).map(str::to_owned);
     }
     placement
 }
@@ -160,11 +161,16 @@ fn exclusive_user(claim: Option<&ClaimFacts>, users: &[&Pod]) -> Option<String> 
     users.first().filter(|_| exclusive).map(|pod| pod.name_any())
 }
 
+/// A Pod that cannot start because the verifier holds the claim on its own node, alone.
 fn waits_elsewhere(claim: Option<&ClaimFacts>, verifier: Option<&Pod>, users: &[&Pod]) -> Option<String> {
     let here = node(verifier?)?;
-    let pending = |pod: &&&Pod| pod.status.as_ref().and_then(|status| status.phase.as_deref()) == Some("Pending");
-    let mut waiting = users.iter().filter(pending).filter(|pod| node(pod).is_some_and(|node| node != here));
-    waiting.next().filter(|_| claim.is_some_and(is_for_one_node)).map(|pod| pod.name_any())
+    let held_by_others = users.iter().any(|pod| node(pod) == Some(here) && !is_pending(pod));
+    let mut waiting = users.iter().filter(|pod| is_pending(pod) && node(pod).is_some_and(|node| node != here));
+    waiting.next().filter(|_| !held_by_others && claim.is_some_and(is_for_one_node)).map(|pod| pod.name_any())
+}
+
+fn is_pending(pod: &Pod) -> bool {
+    pod.status.as_ref().and_then(|status| status.phase.as_deref()) == Some("Pending")
 }
 
 fn node(pod: &Pod) -> Option<&str> {

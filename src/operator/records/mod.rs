@@ -141,7 +141,7 @@ impl Controller for Records {
     type Error = CallFailed;
 
     async fn reconcile(&mut self, snapshot: Arc<Snapshot>, now: Timestamp) -> Result<Option<Timestamp>, CallFailed> {
-        let view = self.stores.round(&snapshot, now).await?;
+        let (view, stores) = self.stores.round(&snapshot, now).await?;
         let usage = usage::of(&snapshot, now);
         self.memory.retain(|_, (_, until)| now.duration_since(*until) < FORGET);
         let situations = gather::situations(&snapshot, &view, &usage, &self.settings.verifier, &self.memory);
@@ -155,6 +155,7 @@ impl Controller for Records {
             }
         }
         self.sweep(&snapshot, &situations, now).await?;
+        stores?;
         let regular = self.stores.next_round(now);
         Ok(wake.into_iter().chain(unused).chain(regular).min())
     }

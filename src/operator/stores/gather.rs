@@ -37,6 +37,9 @@ pub fn stores(snapshot: &Snapshot) -> BTreeMap<String, Subject> {
     let with_facts = with_facts(snapshot);
     let writers = writers(snapshot);
     let predecessors = predecessors(&snapshot.evidence, &existing);
+    let merged = predecessors.iter().filter(|(now, _)| existing.contains_key(now.as_str()));
+    let replaced: BTreeSet<&str> =
+        merged.flat_map(|(_, before)| before).map(|object| object.spec.identity.as_str()).collect();
 
     let identities: BTreeSet<&str> = relevant.iter().map(String::as_str).chain(existing.keys().copied()).collect();
     let subject = |identity: &str| {
@@ -48,6 +51,7 @@ pub fn stores(snapshot: &Snapshot) -> BTreeMap<String, Subject> {
             reachable: known.contains_key(identity),
             writers: writers_of(identity, known.get(identity), status.as_ref(), &writers),
             inherited: known.get(identity).map(|store| vanished(store, &existing)).unwrap_or_default(),
+            merged: replaced.contains(identity),
             floor: 0,
             missed: false,
             existing: status,

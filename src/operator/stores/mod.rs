@@ -69,11 +69,16 @@ impl Stores {
         }
     }
 
-    /// One round. The view speaks of the very snapshot that it was given.
-    pub async fn round(&mut self, snapshot: &Snapshot, now: Timestamp) -> Result<View, CallFailed> {
+    /// One round. The view speaks of the very snapshot that it was given; the other outcome is whether all could be
+    /// written. A store that could not is unsettled in the view, and does not hold up the others.
+    pub async fn round(
+        &mut self,
+        snapshot: &Snapshot,
+        now: Timestamp,
+    ) -> Result<(View, Result<(), CallFailed>), CallFailed> {
         let mut subjects = gather::stores(snapshot);
         self.settle_what_was_missed(snapshot.objects.pods_since, &subjects).await?;
-        self.look_for_nodes(&subjects, now).await?;
+        let mut outcome = self.look_for_nodes(&subjects, now).await;
         let around = gather::surroundings(snapshot, self.lost_nodes.clone());
         let mut view = View::default();
         for (identity, subject) in &mut subjects {
@@ -83,16 +88,17 @@ impl Stores {
                 Action::Write(status) => status.clone(),
                 Action::Keep | Action::Remove => subject.store.existing.clone().unwrap_or_default(),
             };
-            let done =
-                apply::apply(&self.client, &self.namespace, identity, subject.object.as_deref(), &action).await?;
+            let applied =
+                apply::apply(&self.client, &self.namespace, identity, subject.object.as_deref(), &action).await;
+            let done = matches!(applied, Ok(true));
+            outcome = outcome.and(applied.map(drop));
             view.insert(identity, &status, !done);
             if done {
                 self.owed.remove(identity);
             }
         }
         self.owed.retain(|identity| subjects.contains_key(identity));
-        self.renew(now).await?;
-        Ok(view)
+        Ok((view, outcome.and(self.renew(now).await)))
     }
 
     /// When the next round is wanted although nothing has changed: the watch of the writers is to be vouched for.

@@ -55,6 +55,8 @@ pub struct Store {
     pub writers: Vec<Writer>,
     /// Writers that vanished from stores that were this one before (a claim that was unbound), or that overlap it.
     pub inherited: Vec<WriterStatus>,
+    /// Whether it turned out to be another store, whose object has taken over all that this one says.
+    pub merged: bool,
     /// Lowest epoch that it may have: that of the store that it was before.
     pub floor: i64,
     /// Whether a writer may have come and gone unseen.
@@ -83,6 +85,9 @@ pub enum Action {
 
 /// Decides about one store.
 pub fn plan(store: &Store, around: &Surroundings, now: Timestamp) -> Action {
+    if store.merged {
+        return Action::Remove;
+    }
     let before = store.existing.clone().unwrap_or_default();
     let mut next = Next { status: before.clone(), advanced: false };
     next.status.write_epoch = next.status.write_epoch.max(store.floor);

@@ -22,7 +22,7 @@ use prometheus::IntGaugeVec;
 use sha2::{Digest as _, Sha256};
 
 use crate::api::v1alpha1::WorkloadReference;
-use crate::decision::decide;
+use crate::decision::{MAX_EVIDENCE_AGE, decide};
 use crate::index::Snapshot;
 use crate::operator::call::CallFailed;
 use crate::operator::runner::Controller;
@@ -71,6 +71,11 @@ impl Controller for Workloads {
     type Error = CallFailed;
 
     async fn reconcile(&mut self, snapshot: Arc<Snapshot>, now: Timestamp) -> Result<Option<Timestamp>, CallFailed> {
+        let seen = snapshot.evidence.observed_at;
+        if seen.is_none_or(|seen| now.duration_since(seen) > MAX_EVIDENCE_AGE) {
+            // Nothing that could be said of any workload would be about the workload.
+            return Ok(now.checked_add(REGULARLY).ok());
+        }
         let (workloads, wake) = gather::workloads(&snapshot, now);
         let mut wanted: BTreeSet<(String, String)> = BTreeSet::new();
         let mut counts: BTreeMap<(String, &'static str), i64> = BTreeMap::new();

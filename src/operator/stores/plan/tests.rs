@@ -15,7 +15,7 @@ fn writer(uid: &str, state: WriterState) -> Writer {
 
 fn store(existing: Option<BackingStoreStatus>, writers: Vec<Writer>) -> Store {
     let inherited = Vec::new();
-    Store { existing, clear: None, reachable: true, writers, inherited, floor: 0, missed: false }
+    Store { existing, clear: None, reachable: true, writers, inherited, merged: false, floor: 0, missed: false }
 }
 
 fn around(uids: &[&str]) -> Surroundings {
@@ -109,6 +109,8 @@ fn binding_brings_vanished_writers_and_epoch_along() {
     let bound = Store { inherited: vec![lost], floor: 7, ..store(None, vec![]) };
     let status = step(bound, &around(&[]));
     assert_eq!((status.write_epoch, status.writers.len()), (8, 1));
+    let merged = Store { reachable: false, merged: true, ..store(Some(status), vec![]) };
+    assert_eq!(plan(&merged, &around(&[]), at(1)), Action::Remove);
 }
 
 #[test]
