@@ -134,9 +134,9 @@ pub fn waiting_cures(code: Code) -> bool {
 pub(super) fn remedy(code: Code) -> &'static str {
     match code {
         Code::Refused(code) => match code {
-            RefusedCode::Unsigned => "sign it with `weighbridge sign`, and put the signature into its folder",
+            RefusedCode::Unsigned => "sign it by OpenSSF model-signing, and put model.sig into its folder",
             RefusedCode::MalformedBundle => "sign the model again",
-            RefusedCode::UnsupportedBundle => "sign the model again with `weighbridge sign`",
+            RefusedCode::UnsupportedBundle => "sign the model again, with a key, by OpenSSF model-signing 1.0 or later",
             RefusedCode::SignatureInvalid => "put the original signature back, or sign the model again",
             RefusedCode::UntrustedSigner => "have it signed by a signer whom the policy lists",
             RefusedCode::ContentMismatch => "put the signed files back, or sign the model again",

@@ -169,8 +169,9 @@ pub(super) fn is_system_folder(name: &ResourceName, kind: Kind) -> bool {
 }
 
 fn unsigned(at: &ResourceName) -> Finding {
-    let message =
-        format!("no signature was found for `{}`; sign the model, or say where its bundle is", shown(at.as_str()));
+    // The root has no name that a reader would know.
+    let place = if at.is_root() { "in its folder".to_owned() } else { format!("for `{}`", shown(at.as_str())) };
+    let message = format!("no signature was found {place}; sign the model, or say where its bundle is");
     Finding::new(RefusedCode::Unsigned, message)
 }
 
