@@ -257,7 +257,8 @@ fn a_replica_that_is_deleted_in_order_loses_no_call() {
     let stream = Stream::start(&tenant);
     stream.pass(20);
     let victim = cluster.pods_of("webhook")[0]["metadata"]["name"].as_str().expect("a name").to_owned();
-    cluster.own().run(&["delete", "pod", &victim, "--timeout=90s"]).expect_success();
+    // API servers keep idle connections for 90 s, and it waits for them.
+    cluster.own().run(&["delete", "pod", &victim, "--timeout=180s"]).expect_success();
     whole(&cluster);
     stream.pass(20);
     assert_eq!(stream.end(), Vec::<String>::new());
@@ -294,7 +295,8 @@ fn the_serving_pair_is_renewed_under_load_without_a_failed_call() {
         .own()
         .run(&["annotate", "secret", SERVING_SECRET, "weighbridge.dev/renew=now", "--overwrite"])
         .expect_success();
-    eventually_blocking("a new pair", Deadline::seconds(60), || match serial() {
+    // It looks once a minute.
+    eventually_blocking("a new pair", Deadline::seconds(120), || match serial() {
         Some(now) if now != before => Ok(()),
         _ => Err("the same pair".to_owned()),
     });

@@ -46,9 +46,12 @@ use Account::{Operator, Webhook};
 use Names::{Any, Only, TrustSecrets};
 use Scope::{Cluster, Own};
 
-const READ: &[&str] = &["get", "list", "watch"];
-const WRITE: &[&str] = &["patch", "update"];
-const ALL: &[&str] = &["get", "list", "watch", "create", "update", "patch", "delete"];
+/// What people need to read a kind.
+const READ: Words = &["get", "list", "watch"];
+/// What an index needs to follow a kind.
+const FOLLOW: Words = &["list", "watch"];
+/// What server-side apply needs: it makes what does not exist.
+const APPLY: Words = &["create", "patch"];
 const API: &str = "weighbridge.dev";
 const SERVING_SECRET: &str = "{{ .Values.tls.secretName }}";
 const CA_SECRET: &str = "{{ .Values.tls.caSecretName }}";
@@ -85,58 +88,60 @@ const fn operator(
 #[rustfmt::skip]
 const GRANTS: &[Grant] = &[
     // The webhook decides from its index: it reads, and asks for records.
-    webhook(Cluster, "", &["namespaces", "persistentvolumeclaims", "persistentvolumes"], READ, Any,
+    webhook(Cluster, "", &["namespaces", "persistentvolumeclaims", "persistentvolumes"], FOLLOW, Any,
         "which policies match, and what lies behind a claim"),
-    webhook(Cluster, API, &["clustermodelpolicies", "modelverifications"], READ, Any,
+    webhook(Cluster, API, &["clustermodelpolicies", "modelverifications"], FOLLOW, Any,
         "what to decide by"),
     webhook(Cluster, API, &["modelverifications"], &["create"], Any,
         "a Pod used what has no record yet; a guard keeps its status out of reach"),
-    webhook(Own, API, &["backingstores"], READ, Any,
+    webhook(Own, API, &["backingstores"], FOLLOW, Any,
         "write epochs"),
-    webhook(Own, "", &["configmaps"], READ, Any,
+    webhook(Own, "", &["configmaps"], FOLLOW, Any,
         "public keys that policies refer to, by label"),
-    webhook(Own, "", &["secrets"], READ, TrustSecrets,
+    webhook(Own, "", &["secrets"], FOLLOW, TrustSecrets,
         "public keys that policies refer to, each by its name: a right to list all would include the key of the CA"),
-    webhook(Own, "", &["secrets"], READ, Only(&[SERVING_SECRET]),
+    webhook(Own, "", &["secrets"], FOLLOW, Only(&[SERVING_SECRET]),
         "the serving pair"),
-    webhook(Own, "coordination.k8s.io", &["leases"], ALL, Any,
+    webhook(Own, "coordination.k8s.io", &["leases"], APPLY, Any,
         "what each replica serves"),
 
     // The operator: what workloads use.
-    operator(Cluster, "", &["namespaces", "persistentvolumeclaims", "persistentvolumes", "pods"], READ, Any,
+    operator(Cluster, "", &["namespaces", "persistentvolumeclaims", "persistentvolumes", "pods"], FOLLOW, Any,
         "what workloads use, and what lies behind it"),
     operator(Cluster, "", &["nodes"], &["get"], Any,
         "whether the node of a writer that vanished is gone with it"),
-    operator(Cluster, "apps", &["daemonsets", "deployments", "replicasets", "statefulsets"], READ, Any,
+    operator(Cluster, "apps", &["daemonsets", "deployments", "replicasets", "statefulsets"], FOLLOW, Any,
         "what workloads use"),
-    operator(Cluster, "batch", &["cronjobs", "jobs"], READ, Any,
+    operator(Cluster, "batch", &["cronjobs", "jobs"], FOLLOW, Any,
         "what workloads use"),
     // The operator: records and their verifiers.
-    operator(Cluster, "", &["pods"], &["create", "delete"], Any,
+    operator(Cluster, "", &["persistentvolumeclaims"], &["get"], Any,
+        "whether a claim is still the one that was read, before what was found counts"),
+    operator(Cluster, "", &["pods"], &["get", "create", "delete"], Any,
         "verifier Pods; a guard limits this account to them"),
-    operator(Cluster, API, &["clustermodelpolicies"], READ, Any,
+    operator(Cluster, API, &["clustermodelpolicies"], FOLLOW, Any,
         "what to verify"),
     operator(Cluster, API, &["clustermodelpolicies/status"], &["patch"], Any,
         "what became of a policy"),
-    operator(Cluster, API, &["modelverifications", "workloadverifications"], ALL, Any,
+    operator(Cluster, API, &["modelverifications", "workloadverifications"], &["list", "watch", "create", "patch", "delete"], Any,
         "records and the status that people look up"),
-    operator(Cluster, API, &["modelverifications/status", "workloadverifications/status"], WRITE, Any,
+    operator(Cluster, API, &["modelverifications/status", "workloadverifications/status"], &["patch"], Any,
         "this account alone writes it"),
     operator(Cluster, "events.k8s.io", &["events"], &["create", "patch"], Any,
         "to say what happened, where people look"),
-    operator(Own, API, &["backingstores"], ALL, Any,
+    operator(Own, API, &["backingstores"], &["list", "watch", "create", "delete"], Any,
         "write epochs"),
-    operator(Own, API, &["backingstores/status"], WRITE, Any,
+    operator(Own, API, &["backingstores/status"], &["patch"], Any,
         "write epochs"),
-    operator(Own, "", &["configmaps"], READ, Any,
+    operator(Own, "", &["configmaps"], FOLLOW, Any,
         "public keys that policies refer to, by label"),
-    operator(Own, "", &["secrets"], READ, TrustSecrets,
+    operator(Own, "", &["secrets"], FOLLOW, TrustSecrets,
         "public keys that policies refer to, each by its name"),
     // The operator: the webhook's registration.
     operator(Cluster, "admissionregistration.k8s.io", &["validatingwebhookconfigurations"], &["create"], Any,
         "to register the webhook; creation cannot be limited by name"),
     operator(Cluster, "admissionregistration.k8s.io", &["validatingwebhookconfigurations"],
-        &["get", "list", "watch", "update", "patch", "delete"], Only(&[WEBHOOK_CONFIGURATION]),
+        &["get", "update", "patch", "delete"], Only(&[WEBHOOK_CONFIGURATION]),
         "to keep, arm and remove our own registration"),
     operator(Cluster, "rbac.authorization.k8s.io", &["clusterroles"], &["get"], Only(&[OPERATOR_NAME]),
         "our own, which owns the registration, so that it goes when the chart goes"),
@@ -144,11 +149,11 @@ const GRANTS: &[Grant] = &[
         "the probe, as a dry run, before the webhook is armed"),
     operator(Own, "", &["secrets"], &["create"], Any,
         "the CA and the serving pair; creation cannot be limited by name"),
-    operator(Own, "", &["secrets"], &["get", "list", "watch", "update", "patch"], Only(&[SERVING_SECRET, CA_SECRET]),
+    operator(Own, "", &["secrets"], &["get", "patch"], Only(&[SERVING_SECRET, CA_SECRET]),
         "to renew the CA and the serving pair"),
-    operator(Own, "coordination.k8s.io", &["leases"], ALL, Any,
+    operator(Own, "coordination.k8s.io", &["leases"], &["get", "list", "watch", "create", "update", "patch"], Any,
         "leadership, and what each replica of the webhook serves"),
-    operator(Own, "apps", &["deployments/scale"], &["get", "patch", "update"], Only(&[OPERATOR_NAME]),
+    operator(Own, "apps", &["deployments/scale"], &["patch"], Only(&[OPERATOR_NAME]),
         "uninstalling stops the operator first, else it would register the webhook again"),
 ];
 
