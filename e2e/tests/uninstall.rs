@@ -16,7 +16,7 @@ fn uninstalling_lets_go_of_everything() {
     eventually_blocking("its Pods are refused", Deadline::seconds(60), || {
         let sets = tenant.kubectl().list("replicasets");
         let text = sets.first().map(|set| set["status"].to_string()).unwrap_or_default();
-        if text.contains("[Unsigned]") { Ok(()) } else { Err(text) }
+        if text.contains("ReplicaFailure") { Ok(()) } else { Err(text) }
     });
 
     let refused_for = refused_at.elapsed();
