@@ -11,7 +11,7 @@ use kube::{Client, Config};
 use serde_json::{Value, json};
 
 use crate::model::{Key, Model, POD_USER};
-use crate::wait::{Deadline, eventually_blocking};
+use crate::wait::{Deadline, eventually};
 
 /// Namespace into which the tests install weighbridge.
 pub const OWN_NAMESPACE: &str = "weighbridge-system";
@@ -237,7 +237,7 @@ impl Tenant {
     /// Status and reason of the record's condition `Verified`, once it says something about the source.
     pub fn settled(&self, claim: &str) -> (String, String) {
         let name = record_name(claim, "");
-        eventually_blocking("a verdict in the record", Deadline::seconds(60), || {
+        eventually("a verdict in the record", Deadline::seconds(60), || {
             let (status, reason) = self.condition("modelverification", &name, "Verified");
             match status.as_str() {
                 "True" | "False" => Ok((status, reason)),

@@ -10,4 +10,4 @@ mod wait;
 
 pub use cluster::{Cluster, Kubectl, OWN_NAMESPACE, Said, Tenant, http_get, https_post, record, record_name};
 pub use model::{Key, Model};
-pub use wait::{Deadline, eventually, eventually_blocking};
+pub use wait::{Deadline, eventually};

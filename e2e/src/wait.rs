@@ -18,22 +18,7 @@ impl Deadline {
 
 /// Looks until `condition` gives a value. Panics at the deadline with what it said last: a condition that does not hold
 /// says why.
-pub async fn eventually<T, F>(what: &str, deadline: Deadline, mut condition: impl FnMut() -> F) -> T
-where
-    F: Future<Output = Result<T, String>>,
-{
-    let end = Instant::now() + deadline.0;
-    loop {
-        match condition().await {
-            Ok(value) => return value,
-            Err(why) if Instant::now() >= end => panic!("{what}: not within {:?}: {why}", deadline.0),
-            Err(_) => tokio::time::sleep(LOOK).await,
-        }
-    }
-}
-
-/// The same for a condition that blocks.
-pub fn eventually_blocking<T>(what: &str, deadline: Deadline, mut condition: impl FnMut() -> Result<T, String>) -> T {
+pub fn eventually<T>(what: &str, deadline: Deadline, mut condition: impl FnMut() -> Result<T, String>) -> T {
     let end = Instant::now() + deadline.0;
     loop {
         match condition() {

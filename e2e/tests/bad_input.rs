@@ -1,7 +1,7 @@
 //! Bad input of every kind ends in a clear answer with a code, and in a condition on the object at fault.
 
 use serde_json::{Value, json};
-use weighbridge_e2e::{Cluster, Deadline, Key, Tenant, eventually_blocking, https_post, record, record_name};
+use weighbridge_e2e::{Cluster, Deadline, Key, Tenant, eventually, https_post, record, record_name};
 
 fn tenant(purpose: &str) -> (Tenant, Key) {
     let (tenant, key) = (Cluster::from_environment().tenant(purpose, &[]), Key::generate());
@@ -59,11 +59,11 @@ fn a_policy_with_a_broken_key_says_so_and_lets_nothing_in() {
         json!("-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n");
     tenant.cluster().kubectl().apply(&policy).expect_success();
     let name = tenant.namespace.clone();
-    eventually_blocking("Accepted=False", Deadline::seconds(30), || {
+    eventually("Accepted=False", Deadline::seconds(30), || {
         let accepted = tenant.condition("clustermodelpolicy", &name, "Accepted");
         if accepted.0 == "False" { Ok(()) } else { Err(format!("{accepted:?}")) }
     });
-    eventually_blocking("nothing gets in", Deadline::seconds(30), || {
+    eventually("nothing gets in", Deadline::seconds(30), || {
         let said =
             tenant.kubectl().run(&["run", "free", "--image=x", "--dry-run=server", "--overrides", &overrides(&tenant)]);
         if said.stderr.contains("[PolicyInvalid]") { Ok(()) } else { Err(said.to_string()) }
@@ -95,7 +95,7 @@ fn a_key_in_a_config_map_counts_while_it_is_there() {
 
     map["data"] = json!({ "key.pem": "no longer a key" });
     tenant.cluster().own().apply(&map).expect_success();
-    eventually_blocking("the key is gone", Deadline::seconds(30), || {
+    eventually("the key is gone", Deadline::seconds(30), || {
         let said = tenant.kubectl().create(&tenant.pod("second", "model"));
         if said.stderr.contains("[PolicyInvalid]") { Ok(()) } else { Err(said.to_string()) }
     });
@@ -166,7 +166,7 @@ fn a_verifier_that_the_cluster_does_not_admit_is_blocked_in_the_cluster_s_own_wo
         "apiVersion": "v1", "kind": "ResourceQuota", "metadata": { "name": "full" }, "spec": { "hard": { "pods": "0" } },
     });
     tenant.kubectl().apply(&quota).expect_success();
-    eventually_blocking("the quota is counted", Deadline::seconds(30), || {
+    eventually("the quota is counted", Deadline::seconds(30), || {
         let status = tenant.kubectl().get("resourcequota", "full")["status"]["used"].clone();
         if status.is_null() { Err("not yet".to_owned()) } else { Ok(()) }
     });
@@ -185,7 +185,7 @@ fn a_verifier_that_is_deleted_in_mid_run_is_made_again() {
     let mut deployment = tenant.deployment("chat", "model");
     deployment["spec"]["template"]["spec"]["nodeSelector"] = json!({ "e2e.weighbridge.dev/evicted": "yes" });
     tenant.kubectl().apply(&deployment).expect_success();
-    let verifier = eventually_blocking("a verifier Pod that waits", Deadline::seconds(60), || {
+    let verifier = eventually("a verifier Pod that waits", Deadline::seconds(60), || {
         let names = tenant.kubectl().run(&["get", "pods", "--output=name"]).stdout;
         let found = names.lines().find(|line| line.contains("weighbridge-verifier-")).map(str::to_owned);
         found.ok_or(names)
@@ -203,7 +203,7 @@ fn a_verifier_that_is_deleted_in_mid_run_is_made_again() {
 fn unknown(tenant: &Tenant, claim: &str, reason: &str) -> Value {
     tenant.kubectl().apply(&record(claim, "")).expect_success();
     let name = record_name(claim, "");
-    eventually_blocking(reason, Deadline::seconds(60), || {
+    eventually(reason, Deadline::seconds(60), || {
         let verified = tenant.condition("modelverification", &name, "Verified");
         let object = tenant.kubectl().get("modelverification", &name);
         if verified == ("Unknown".into(), reason.into()) { Ok(object) } else { Err(object["status"].to_string()) }

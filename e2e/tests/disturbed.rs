@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use weighbridge_e2e::{Cluster, Deadline, Key, Tenant, eventually_blocking, http_get, https_post};
+use weighbridge_e2e::{Cluster, Deadline, Key, Tenant, eventually, http_get, https_post};
 
 /// The chart's default for the Secret with the serving pair.
 const SERVING_SECRET: &str = "weighbridge-webhook-tls";
@@ -24,7 +24,7 @@ fn alone() -> (MutexGuard<'static, ()>, Cluster) {
 
 /// Waits until both replicas and the operator are ready.
 fn whole(cluster: &Cluster) {
-    eventually_blocking("weighbridge is whole", Deadline::seconds(120), || {
+    eventually("weighbridge is whole", Deadline::seconds(120), || {
         let counts = (cluster.pods_of("webhook").len(), cluster.pods_of("operator").len());
         if counts == (2, 1) { Ok(()) } else { Err(format!("{counts:?} ready")) }
     });
@@ -85,7 +85,7 @@ fn the_webhook_decides_without_the_api_server_and_stops_when_it_knows_too_little
     while stopped.elapsed() < Duration::from_secs(60) {
         assert_eq!((ask(&replica, &good), ask(&replica, &bare)), before);
     }
-    let stale = eventually_blocking("IndexStale", Deadline::seconds(180), || {
+    let stale = eventually("IndexStale", Deadline::seconds(180), || {
         let answer = ask(&replica, &good);
         if answer["allowed"] == json!(true) { Err(answer.to_string()) } else { Ok(answer) }
     });
@@ -94,7 +94,7 @@ fn the_webhook_decides_without_the_api_server_and_stops_when_it_knows_too_little
     assert_eq!(http_get(&format!("http://{replica}:8080/readyz")).0, 503);
 
     cluster.control("start", "kube-apiserver");
-    eventually_blocking("the same answer again", Deadline::seconds(120), || {
+    eventually("the same answer again", Deadline::seconds(120), || {
         let answer = ask(&replica, &good);
         if answer == before.0 { Ok(()) } else { Err(answer.to_string()) }
     });
@@ -116,12 +116,12 @@ fn a_webhook_that_cannot_watch_is_never_ready() {
     spec["serviceAccountName"] = json!("blind");
     spec["containers"][0]["volumeMounts"] = json!([]);
     cluster.own().apply(&pod).expect_success();
-    let address = eventually_blocking("the blind replica runs", Deadline::seconds(60), || {
+    let address = eventually("the blind replica runs", Deadline::seconds(60), || {
         let pod = cluster.own().get("pod", "blind");
         let running = pod["status"]["containerStatuses"][0]["state"]["running"].is_object();
         if running { Ok(address(&pod)) } else { Err(pod["status"].to_string()) }
     });
-    eventually_blocking("its health page", Deadline::seconds(30), || {
+    eventually("its health page", Deadline::seconds(30), || {
         let (status, body) = http_get(&format!("http://{address}:8080/livez"));
         if status == 200 { Ok(()) } else { Err(format!("{status} {body}")) }
     });
@@ -141,7 +141,7 @@ fn nothing_else_stops_when_weighbridge_is_away() {
     let bystander = cluster.tenant("bystander", &[]);
 
     cluster.own().run(&["scale", "deployment", "--all", "--replicas=0"]).expect_success();
-    eventually_blocking("all Pods of weighbridge are gone", Deadline::seconds(90), || {
+    eventually("all Pods of weighbridge are gone", Deadline::seconds(90), || {
         let pods = cluster.own().list("pods");
         if pods.is_empty() { Ok(()) } else { Err(format!("{} Pods", pods.len())) }
     });
@@ -174,13 +174,13 @@ fn nothing_else_stops_when_weighbridge_is_away() {
     tenant.kubectl().create(&tenant.pod("new", "good")).expect_refusal(&["failed calling webhook"]);
     let annotate = ["annotate", "deployment/chat", "note=updated", "--overwrite"];
     tenant.kubectl().run(&annotate).expect_success();
-    eventually_blocking("its controller updates the Deployment", Deadline::seconds(30), || {
+    eventually("its controller updates the Deployment", Deadline::seconds(30), || {
         let chat = tenant.kubectl().get("deployment", "chat");
         let seen = (chat["metadata"]["generation"].clone(), chat["status"]["observedGeneration"].clone());
         if seen.0 == seen.1 { Ok(()) } else { Err(format!("{seen:?}")) }
     });
     tenant.kubectl().run(&["scale", "deployment/chat", "--replicas=0"]).expect_success();
-    eventually_blocking("it is scaled down", Deadline::seconds(60), || {
+    eventually("it is scaled down", Deadline::seconds(60), || {
         let pods = tenant.kubectl().list("pods");
         if pods.is_empty() { Ok(()) } else { Err(format!("{} Pods", pods.len())) }
     });
@@ -198,7 +198,7 @@ fn all_pods_deleted_at_once_come_back_by_themselves() {
     let tenant = judged_tenant(&cluster, "wiped");
     cluster.own().run(&["delete", "pods", "--all", "--grace-period=0", "--force", "--wait=false"]).expect_success();
     whole(&cluster);
-    eventually_blocking("a signed model is admitted again", Deadline::seconds(60), || {
+    eventually("a signed model is admitted again", Deadline::seconds(60), || {
         let said = tenant.kubectl().apply(&tenant.pod("chat", "good"));
         if said.success { Ok(()) } else { Err(said.to_string()) }
     });
@@ -237,7 +237,7 @@ impl Stream {
     /// Waits until so many more calls have been made.
     fn pass(&self, more: u32) {
         let goal = self.calls.load(Ordering::Relaxed) + more;
-        eventually_blocking("the stream flows", Deadline::seconds(120), || {
+        eventually("the stream flows", Deadline::seconds(120), || {
             let calls = self.calls.load(Ordering::Relaxed);
             if calls >= goal { Ok(()) } else { Err(format!("{calls} of {goal} calls")) }
         });
@@ -294,7 +294,7 @@ fn the_serving_pair_is_renewed_under_load_without_a_failed_call() {
     // The operator issues another in its place, as it does when one is about to expire.
     cluster.own().run(&["delete", "secret", SERVING_SECRET]).expect_success();
     // It looks once a minute.
-    eventually_blocking("a new pair", Deadline::seconds(120), || match serial() {
+    eventually("a new pair", Deadline::seconds(120), || match serial() {
         Some(now) if now != before => Ok(()),
         _ => Err("the same pair".to_owned()),
     });

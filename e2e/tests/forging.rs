@@ -4,7 +4,7 @@
 //! it is one of our guards that answers.
 
 use serde_json::{Value, json};
-use weighbridge_e2e::{Cluster, Deadline, Key, Kubectl, Said, Tenant, eventually_blocking, record_name};
+use weighbridge_e2e::{Cluster, Deadline, Key, Kubectl, Said, Tenant, eventually, record_name};
 
 /// A tenant with a signed claim `model`, and an attacker with every right in its namespace.
 struct Stage {
@@ -51,7 +51,7 @@ impl Stage {
 
     /// The verifier Pod of this namespace, once there is one.
     fn verifier(&self) -> String {
-        eventually_blocking("a verifier Pod", Deadline::seconds(60), || {
+        eventually("a verifier Pod", Deadline::seconds(60), || {
             let names = self.tenant.kubectl().run(&["get", "pods", "--output=name"]).stdout;
             let found = names.lines().find_map(|line| line.strip_prefix("pod/weighbridge-verifier-"));
             found.map(|rest| format!("weighbridge-verifier-{rest}")).ok_or(names)
@@ -131,7 +131,7 @@ fn nobody_writes_what_was_found() {
     repointed.expect_refusal(&["spec is immutable"]);
 
     stage.tenant.kubectl().apply(&stage.tenant.deployment("chat", "model")).expect_success();
-    eventually_blocking("the workload's status", Deadline::seconds(30), || {
+    eventually("the workload's status", Deadline::seconds(30), || {
         let status = stage.tenant.kubectl().get("workloadverification", "deployment-chat");
         if status.is_null() { Err("none".to_owned()) } else { Ok(()) }
     });
@@ -200,14 +200,14 @@ fn mutated(purpose: &str, expression: &str, effect: &str) {
     // The API server takes a while to heed a new policy; a Pod that mounts nothing shows when it does.
     let mut canary = stage.tenant.pod("canary", "bad");
     canary["spec"]["containers"][0]["volumeMounts"] = json!([]);
-    eventually_blocking("the mutator works", Deadline::seconds(60), || {
+    eventually("the mutator works", Deadline::seconds(60), || {
         let create = ["create", "--dry-run=server", "--output=jsonpath={.spec}", "--filename", "-"];
         let said = stage.tenant.kubectl().feed(&create, &canary.to_string());
         if said.stdout.contains(effect) { Ok(()) } else { Err(said.to_string()) }
     });
     stage.tenant.kubectl().apply(&weighbridge_e2e::record("bad", "")).expect_success();
     let name = record_name("bad", "");
-    let record = eventually_blocking("VerifierBlocked", Deadline::seconds(60), || {
+    let record = eventually("VerifierBlocked", Deadline::seconds(60), || {
         let record = stage.tenant.kubectl().get("modelverification", &name);
         assert_ne!(stage.tenant.condition("modelverification", &name, "Verified").0, "True", "{record}");
         if record.to_string().contains("VerifierBlocked") { Ok(record) } else { Err(record["status"].to_string()) }

@@ -5,9 +5,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::api::{DeleteParams, Preconditions};
 use kube::{Api, Client, Config};
 use serde_json::{Value, json};
-use weighbridge_e2e::{
-    Cluster, Deadline, Key, Kubectl, OWN_NAMESPACE, Said, Tenant, eventually_blocking, record, record_name,
-};
+use weighbridge_e2e::{Cluster, Deadline, Key, Kubectl, OWN_NAMESPACE, Said, Tenant, eventually, record, record_name};
 
 /// A namespace, an attacker with every right in it, and the operator's account with the same rights.
 struct Stage {
@@ -255,7 +253,7 @@ fn a_job_does_not_make_a_verifier_either() {
     let stage = stage("indirect");
     let job = ["create", "job", "weighbridge-verifier-x", "--image=busybox:1"];
     stage.attacker.run(&job).expect_success();
-    eventually_blocking("the refusal", Deadline::seconds(30), || {
+    eventually("the refusal", Deadline::seconds(30), || {
         let events = stage.tenant.kubectl().run(&["get", "events", "--output=jsonpath={.items[*].message}"]).stdout;
         if events.contains("weighbridge-guard-verifier") { Ok(()) } else { Err(events) }
     });
@@ -282,7 +280,7 @@ fn the_garbage_collector_goes_about_its_work() {
     deployment["spec"]["replicas"] = json!(0);
     stage.tenant.kubectl().apply(&deployment).expect_success();
     let exists = |wanted: bool| {
-        eventually_blocking("the workload's status", Deadline::seconds(30), || {
+        eventually("the workload's status", Deadline::seconds(30), || {
             let found = !stage.tenant.kubectl().get("wv", "deployment-chat").is_null();
             if found == wanted { Ok(()) } else { Err(format!("there: {found}")) }
         });
@@ -305,7 +303,7 @@ fn a_store_forgets_nothing_at_anybodys_request() {
     tenant.enforce(&tenant.policy(&key));
     let folder = tenant.claim("model").root().to_string_lossy().into_owned();
     tenant.kubectl().apply(&tenant.writer("loader", "model", "true")).expect_success();
-    let store = eventually_blocking("the store of a claim that somebody writes", Deadline::seconds(60), || {
+    let store = eventually("the store of a claim that somebody writes", Deadline::seconds(60), || {
         let stores = cluster.own().list("backingstores");
         let found = stores.into_iter().find(|store| store["spec"]["identity"].to_string().contains(&folder));
         found.ok_or_else(|| format!("none for {folder}"))

@@ -3,7 +3,7 @@
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use weighbridge_e2e::{Cluster, Deadline, Key, OWN_NAMESPACE, eventually_blocking};
+use weighbridge_e2e::{Cluster, Deadline, Key, OWN_NAMESPACE, eventually};
 
 #[test]
 fn uninstalling_lets_go_of_everything() {
@@ -13,7 +13,7 @@ fn uninstalling_lets_go_of_everything() {
     tenant.claim("bare");
     let refused_at = Instant::now();
     tenant.kubectl().apply(&tenant.deployment("chat", "bare")).expect_success();
-    eventually_blocking("its Pods are refused", Deadline::seconds(60), || {
+    eventually("its Pods are refused", Deadline::seconds(60), || {
         let sets = tenant.kubectl().list("replicasets");
         let text = sets.first().map(|set| set["status"].to_string()).unwrap_or_default();
         if text.contains("ReplicaFailure") { Ok(()) } else { Err(text) }
@@ -39,7 +39,7 @@ fn uninstalling_lets_go_of_everything() {
 
     // Its controller tries again by itself, at intervals that have grown with the time that it was refused.
     let deadline = Deadline(refused_for * 2 + Duration::from_secs(60));
-    eventually_blocking("the Deployment that was refused starts", deadline, || {
+    eventually("the Deployment that was refused starts", deadline, || {
         let said =
             tenant.kubectl().run(&["get", "deployment", "chat", "--output=jsonpath={.status.availableReplicas}"]);
         if said.stdout == "1" { Ok(()) } else { Err(said.to_string()) }

@@ -1,7 +1,7 @@
 //! What users see of the verdict on a model: the text of a refusal, the status of record and workload, Events, metrics.
 
 use serde_json::{Value, json};
-use weighbridge_e2e::{Cluster, Deadline, Key, Said, Tenant, eventually_blocking, record_name};
+use weighbridge_e2e::{Cluster, Deadline, Key, Said, Tenant, eventually, record_name};
 
 /// A tenant whose policy trusts the key.
 fn tenant(purpose: &str) -> (Tenant, Key) {
@@ -37,7 +37,7 @@ fn events_on(tenant: &Tenant, deployment: &str) -> Vec<Value> {
 
 /// Waits until an Event of ours with this reason stands on the Deployment.
 fn event_on(tenant: &Tenant, deployment: &str, reason: &str, deadline: Deadline) -> Value {
-    eventually_blocking("an Event on the Deployment", deadline, || {
+    eventually("an Event on the Deployment", deadline, || {
         let events = events_on(tenant, deployment);
         let found = events.iter().find(|event| event["reason"] == reason).cloned();
         found.ok_or_else(|| format!("{reason} not in {events:?}"))
@@ -45,7 +45,7 @@ fn event_on(tenant: &Tenant, deployment: &str, reason: &str, deadline: Deadline)
 }
 
 fn workload_status(tenant: &Tenant, name: &str, verdict: &str, deadline: Deadline) -> Value {
-    eventually_blocking("the status of the workload", deadline, || {
+    eventually("the status of the workload", deadline, || {
         let status = tenant.kubectl().get("workloadverification", name)["status"].clone();
         if status["verdict"] == verdict { Ok(status) } else { Err(status.to_string()) }
     })
@@ -92,7 +92,7 @@ fn a_deployment_made_too_early_says_why_its_pods_do_not_come() {
     let applied = tenant.kubectl().apply(&tenant.deployment("chat", "bare"));
     applied.expect_success();
     assert!(applied.stderr.contains("Warning: ") && applied.stderr.contains("[NotVerifiedYet]"), "{applied}");
-    eventually_blocking("ReplicaFailure", Deadline::seconds(30), || {
+    eventually("ReplicaFailure", Deadline::seconds(30), || {
         let sets = tenant.kubectl().list("replicasets");
         let conditions = sets.first().map(|set| set["status"]["conditions"].to_string()).unwrap_or_default();
         let ours = conditions.contains("ReplicaFailure")
@@ -157,7 +157,7 @@ fn a_key_that_is_added_later_counts_from_then_on() {
     let mut policy = tenant.policy(&newcomer);
     policy["spec"]["authorities"][0]["name"] = json!("newcomer");
     tenant.enforce(&policy);
-    eventually_blocking("the new key counts", Deadline::seconds(60), || {
+    eventually("the new key counts", Deadline::seconds(60), || {
         let said = tenant.kubectl().apply(&tenant.pod("chat", "model"));
         if said.success { Ok(()) } else { Err(said.to_string()) }
     });
