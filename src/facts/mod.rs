@@ -1,7 +1,7 @@
 //! Reading a model once: what lies there, whether it is what was signed, and by whom.
 //!
 //! Receives a folder, where to look in it and trust material; gives a [`Report`] of facts. Who is allowed to sign is
-//! decided elsewhere and later. The verifier Pod and `weighbridge verify` both call [`read`], so they cannot disagree.
+//! decided elsewhere and later. The verifier Pod and `weighbridge verify` both call [`read()`], so they cannot disagree.
 //! It blocks, and takes as long as the model is large.
 //!
 //! ```text

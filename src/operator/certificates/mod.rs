@@ -2,7 +2,7 @@
 //!
 //! Receives two Secrets: the authority's key and certificate, which only the operator reads, and the serving pair, which
 //! only the webhook reads besides it. Promises that both exist and are renewed long before they expire, and that the API
-//! server trusts an authority before the webhook serves what it has issued ([`plan`]). Never issues anything where people
+//! server trusts an authority before the webhook serves what it has issued ([`plan()`]). Never issues anything where people
 //! bring a pair of their own: then the bundle is taken from there.
 
 mod apply;
