@@ -18,3 +18,4 @@ mod watch;
 
 pub use follow::{Index, Interest, Settings, Task};
 pub use snapshot::{Objects, Snapshot, Workload, WorkloadKey};
+pub(crate) use watch::Unmanaged;

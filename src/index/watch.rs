@@ -10,9 +10,11 @@ use std::fmt::Debug;
 use std::time::Duration;
 
 use futures::{StreamExt, TryStreamExt};
-use kube::api::{ListParams, WatchEvent, WatchParams};
-use kube::{Api, Resource};
-use serde::de::DeserializeOwned;
+use kube::api::{ListParams, ObjectList, Request, WatchEvent, WatchParams};
+use kube::{Api, Client, Resource};
+use serde::Deserialize;
+use serde::de::{DeserializeOwned, Deserializer, Error as _};
+use serde_json::Value;
 use tracing::{debug, warn};
 
 /// Objects in one page of a list: the chunk size that client-go and kubectl use.
@@ -56,13 +58,15 @@ where
 {
     let mut pause = BACKOFF.0;
     let mut version: Option<String> = None;
+    let request = Request::new(api.resource_url());
+    let client = api.into_client();
     loop {
         let step = match &mut version {
-            None => list(&api, &scope).await.map(|(objects, listed)| {
+            None => list(&client, &request, &scope).await.map(|(objects, listed)| {
                 sink(Event::Reset(objects));
                 Next::Watch(listed)
             }),
-            Some(from) => watch(&api, &scope, from, &mut sink).await,
+            Some(from) => watch(&client, &request, &scope, from, &mut sink).await,
         };
         match step {
             Ok(Next::Watch(from)) => {
@@ -91,7 +95,23 @@ enum Next {
     List,
 }
 
-async fn list<K>(api: &Api<K>, scope: &Scope) -> kube::Result<(Vec<K>, String)>
+/// An object without its `managedFields`. Nobody here reads them, they are often the largest part, and whoever may change
+/// an object may write times into them that an API server takes and that do not parse here (the last day of the year
+/// 9999): one such object would end the watch of its kind for the whole cluster.
+#[derive(Clone, Debug)]
+pub(crate) struct Unmanaged<K>(pub(crate) K);
+
+impl<'de, K: DeserializeOwned> Deserialize<'de> for Unmanaged<K> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut object = Value::deserialize(deserializer)?;
+        if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
+            metadata.remove("managedFields");
+        }
+        K::deserialize(object).map(Unmanaged).map_err(D::Error::custom)
+    }
+}
+
+async fn list<K>(client: &Client, request: &Request, scope: &Scope) -> kube::Result<(Vec<K>, String)>
 where
     K: Clone + Debug + DeserializeOwned,
 {
@@ -103,8 +123,9 @@ where
     };
     let mut objects = Vec::new();
     loop {
-        let page = api.list(&params).await?;
-        objects.extend(page.items);
+        let page = request.list(&params).map_err(kube::Error::BuildRequest)?;
+        let page = client.request::<ObjectList<Unmanaged<K>>>(page).await?;
+        objects.extend(page.items.into_iter().map(|Unmanaged(object)| object));
         match page.metadata.continue_.filter(|token| !token.is_empty()) {
             Some(token) => params.continue_token = Some(token),
             None => return Ok((objects, page.metadata.resource_version.unwrap_or_default())),
@@ -114,7 +135,8 @@ where
 
 /// Watches until the stream ends, and moves `version` along with what it sees.
 async fn watch<K>(
-    api: &Api<K>,
+    client: &Client,
+    request: &Request,
     scope: &Scope,
     version: &mut String,
     sink: &mut impl FnMut(Event<K>),
@@ -129,7 +151,8 @@ where
         bookmarks: true,
         ..WatchParams::default()
     };
-    let mut stream = match api.watch(&params, version).await {
+    let request = request.watch(&params, version).map_err(kube::Error::BuildRequest)?;
+    let mut stream = match client.request_events::<Unmanaged<K>>(request).await {
         Ok(stream) => stream.boxed(),
         Err(kube::Error::Api(status)) if status.code == GONE => return Ok(Next::List),
         Err(error) => return Err(error),
@@ -141,8 +164,10 @@ where
         };
         let event = match next? {
             None => return Ok(Next::Resume),
-            Some(WatchEvent::Added(object) | WatchEvent::Modified(object)) => Event::Apply(object),
-            Some(WatchEvent::Deleted(object)) => Event::Delete(object),
+            Some(WatchEvent::Added(Unmanaged(object)) | WatchEvent::Modified(Unmanaged(object))) => {
+                Event::Apply(object)
+            }
+            Some(WatchEvent::Deleted(Unmanaged(object))) => Event::Delete(object),
             Some(WatchEvent::Bookmark(bookmark)) => {
                 *version = bookmark.metadata.resource_version;
                 sink(Event::Alive);
@@ -159,5 +184,28 @@ where
             version.clone_from(seen);
         }
         sink(event);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use k8s_openapi::api::core::v1::Pod;
+    use kube::core::DynamicObject;
+    use serde_json::json;
+
+    #[test]
+    fn no_object_ends_the_watch_by_the_times_in_its_managed_fields() {
+        let managed = json!([{ "manager": "m", "operation": "Update", "time": "9999-12-31T23:59:59Z" }]);
+        let metadata = json!({ "name": "a", "namespace": "ns", "labels": { "x": "y" }, "managedFields": managed });
+        let object = json!({ "apiVersion": "v1", "kind": "Pod", "metadata": metadata });
+        assert!(serde_json::from_value::<Pod>(object.clone()).is_err(), "the case is not what it was");
+        let event = json!({ "type": "MODIFIED", "object": object });
+        let event: WatchEvent<Unmanaged<Pod>> = serde_json::from_value(event).unwrap();
+        let WatchEvent::Modified(Unmanaged(pod)) = event else { panic!("{event:?}") };
+        assert_eq!(pod.metadata.labels.unwrap()["x"], "y");
+        let list = json!({ "apiVersion": "v1", "kind": "PodList", "metadata": {}, "items": [object] });
+        serde_json::from_value::<ObjectList<Unmanaged<Pod>>>(list.clone()).unwrap();
+        serde_json::from_value::<ObjectList<Unmanaged<DynamicObject>>>(list).unwrap();
     }
 }

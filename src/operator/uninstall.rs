@@ -13,8 +13,8 @@ use k8s_openapi::api::admissionregistration::v1::ValidatingWebhookConfiguration;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::{DeleteParams, ListParams, Patch, PatchParams, Preconditions};
-use kube::{Api, Client, ResourceExt};
+use kube::api::{DeleteParams, ListParams, ObjectList, Patch, PatchParams, Preconditions, Request};
+use kube::{Api, Client, Resource as _, ResourceExt};
 use serde_json::{Value, json};
 use thiserror::Error;
 use tokio::time::{Instant, sleep};
@@ -22,6 +22,7 @@ use tokio::time::{Instant, sleep};
 use super::LEASE;
 use super::call::CallFailed;
 use super::webhooks::CONFIGURATION;
+use crate::index::Unmanaged;
 use crate::lease::LEASE_DURATION;
 
 /// Pause between two looks at something that takes its time.
@@ -139,12 +140,13 @@ async fn delete_configuration(client: &Client, say: &mut dyn FnMut(&str)) -> Res
 /// Deletes verifier Pods, and lifts our gate and our finalizers from all others. What fails for one Pod does not keep the
 /// others from being freed.
 async fn free_pods(client: &Client, say: &mut dyn FnMut(&str)) -> Result<(), UninstallError> {
-    let all: Api<Pod> = Api::all(client.clone());
+    let pods = Request::new(Pod::url_path(&(), None));
     let mut params = ListParams::default().limit(PAGE);
     let mut left = 0;
     loop {
-        let page = all.list(&params).await.map_err(CallFailed::when("list Pods"))?;
-        for pod in &page.items {
+        let page = pods.list(&params).map_err(kube::Error::BuildRequest).map_err(CallFailed::when("list Pods"))?;
+        let page = client.request::<ObjectList<Unmanaged<Pod>>>(page).await.map_err(CallFailed::when("list Pods"))?;
+        for Unmanaged(pod) in &page.items {
             let Some(namespace) = pod.namespace() else { continue };
             let own: Api<Pod> = Api::namespaced(client.clone(), &namespace);
             let name = format!("{namespace}/{}", pod.name_any());
@@ -166,6 +168,9 @@ async fn free(api: &Api<Pod>, pod: &Pod, name: &str, say: &mut dyn FnMut(&str)) 
         match api.patch(&pod.name_any(), &PatchParams::default(), &Patch::Merge(patch)).await {
             Ok(_) => say(&format!("lifted our gate and finalizers from {name}")),
             Err(error) if is_gone(&error) => return Ok(()),
+            // This version puts neither on Pods and has no right to change them: somebody else did, and a tenant's Pod
+            // must not keep anybody from uninstalling.
+            Err(error) if is_forbidden(&error) => say(&format!("not ours to lift: gate or finalizers of {name}")),
             Err(error) => return Err(CallFailed::when("lift our gate and finalizers")(error)),
         }
     }
@@ -207,6 +212,10 @@ fn has_ended(pod: &Pod) -> bool {
     matches!(phase, Some("Succeeded" | "Failed"))
 }
 
+fn is_forbidden(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.code == 403)
+}
+
 fn is_gone(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(status) if status.code == 404)
 }
@@ -241,5 +250,29 @@ mod tests {
                 "metadata": { "resourceVersion": "7", "finalizers": ["batch.kubernetes.io/job-tracking"] },
             }))
         );
+    }
+
+    #[tokio::test]
+    async fn no_pod_of_a_tenant_keeps_anybody_from_uninstalling() {
+        use axum::http::{Method, Request, Response};
+        use kube::client::Body;
+        let server = tower::service_fn(|request: Request<Body>| async move {
+            let managed = json!([{ "manager": "m", "operation": "Update", "time": "9999-12-31T23:59:59Z" }]);
+            let (code, answer) = match *request.method() {
+                Method::GET => {
+                    let mut pod = json!(pod(&[], &["weighbridge.dev/mine"]));
+                    pod["metadata"]["namespace"] = "tenant".into();
+                    pod["metadata"]["managedFields"] = managed;
+                    (200, json!({ "apiVersion": "v1", "kind": "PodList", "metadata": {}, "items": [pod] }))
+                }
+                _ => (403, json!({ "status": "Failure", "code": 403, "reason": "Forbidden", "message": "no" })),
+            };
+            let body = Body::from(serde_json::to_vec(&answer).unwrap());
+            Ok::<_, std::convert::Infallible>(Response::builder().status(code).body(body).unwrap())
+        });
+        let client = Client::new(tower::buffer::Buffer::new(server, 1), "weighbridge");
+        let mut said = Vec::new();
+        free_pods(&client, &mut |text| said.push(text.to_owned())).await.unwrap();
+        assert_eq!(said, ["not ours to lift: gate or finalizers of tenant/p"]);
     }
 }
