@@ -254,7 +254,16 @@ async fn of_ephemeral_containers_only_new_ones_are_judged() {
     let message = response["status"]["message"].as_str().unwrap();
     assert!(message.contains("spec.ephemeralContainers[0]"), "{message}");
     assert!(!message.contains("spec.containers[0]"), "what runs already was judged when it was made: {message}");
-    assert!(scene.allows(&update(review)).await, "the same ones again");
+    assert!(scene.allows(&update(review.clone())).await, "the same ones again");
+
+    let debugger = |extra: Value| {
+        let mut container = json!({ "name": "debugger", "image": "debug" });
+        container.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+        with(review.clone(), "/request/object/spec/ephemeralContainers", json!([container]))
+    };
+    assert!(scene.allows(&debugger(json!({}))).await, "one that uses no model");
+    let mighty = debugger(json!({ "securityContext": { "privileged": true } }));
+    assert!(!scene.allows(&mighty).await, "one that lets the Pod write what is mounted read-only");
 }
 
 #[tokio::test]

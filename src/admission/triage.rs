@@ -12,10 +12,12 @@ use super::answer::Rejection;
 use super::review::{Operation, Request};
 use crate::api::v1alpha1::RequestCode;
 use crate::policy::EXEMPT_NAMESPACES;
-use crate::workload::{ContainerKind, Extract, HasModels};
+use crate::workload::{ContainerKind, Extract, FieldPath, HasModels};
 
 /// The account under which all controllers act where they have none of their own.
 const CONTROLLER_MANAGER: &str = "system:kube-controller-manager";
+/// Where the ephemeral containers of a Pod are.
+const EPHEMERAL: &str = "/spec/ephemeralContainers";
 
 /// What becomes of a review.
 #[derive(Debug)]
@@ -167,11 +169,19 @@ fn extract(kind: Kind, request: &Request) -> Result<Extract, Rejection> {
     extract.subject.namespace = request.namespace().to_owned();
     extract.subject.name = request.name().to_owned();
     if request.sub_resource() == "ephemeralcontainers" {
-        // Whatever runs already was judged when it was added.
-        let before = names(&request.old_object, "/spec/ephemeralContainers");
-        extract
-            .uses
-            .retain(|it| it.container.kind == ContainerKind::Ephemeral && !before.contains(it.container.name.as_str()));
+        // Whatever runs already was judged when it was added; but a new container may be one that lets the Pod write what
+        // the others mount read-only.
+        let before = names(&request.old_object, EPHEMERAL);
+        let new = |name: &str| !before.contains(name);
+        let mighty: Vec<String> = (list(&request.object, EPHEMERAL).enumerate())
+            .filter(|(_, container)| container["name"].as_str().is_none_or(new))
+            .map(|(index, _)| format!("spec.ephemeralContainers[{index}]."))
+            .collect();
+        let by_new = |field: &FieldPath| mighty.iter().any(|container| field.0.starts_with(container));
+        extract.retain(|it| {
+            it.container.kind == ContainerKind::Ephemeral && new(&it.container.name)
+                || it.privileged_by.as_ref().is_some_and(by_new)
+        });
     }
     Ok(extract)
 }
@@ -227,7 +237,10 @@ fn is_made_by_controller(kind: Kind, request: &Request) -> bool {
     owned && [account, CONTROLLER_MANAGER].contains(&request.user())
 }
 
-fn names<'a>(object: &'a Value, list: &str) -> BTreeSet<&'a str> {
-    let containers = object.pointer(list).and_then(Value::as_array);
-    containers.into_iter().flatten().filter_map(|container| container["name"].as_str()).collect()
+fn names<'a>(object: &'a Value, at: &str) -> BTreeSet<&'a str> {
+    list(object, at).filter_map(|container| container["name"].as_str()).collect()
+}
+
+fn list<'a>(object: &'a Value, at: &str) -> impl Iterator<Item = &'a Value> + use<'a> {
+    object.pointer(at).and_then(Value::as_array).into_iter().flatten()
 }

@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::{Pod, PodSpec, PodTemplateSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::pod::model_uses_with;
-use super::{FieldPath, ModelUse, Stage, Subject, ids};
+use super::{FieldPath, ModelUse, ShadowedBy, Stage, Subject, ids};
 
 /// The account of a Pod that names none (the API's default).
 const DEFAULT_ACCOUNT: &str = "default";
@@ -20,6 +20,21 @@ pub struct Extract {
     pub subject: Subject,
     /// For what.
     pub uses: Vec<ModelUse>,
+}
+
+impl Extract {
+    /// Leaves out uses that are not wanted. What hides a part of one that stays is still what it was.
+    pub fn retain(&mut self, wanted: impl Fn(&ModelUse) -> bool) {
+        let mut kept = 0..;
+        let places: Vec<Option<usize>> = self.uses.iter().map(|it| wanted(it).then(|| kept.next()).flatten()).collect();
+        self.uses.retain(wanted);
+        for shadow in self.uses.iter_mut().flat_map(|it| &mut it.shadows) {
+            if let ShadowedBy::Use(index) = shadow.by {
+                let place = places.get(index).copied().flatten();
+                shadow.by = place.map_or(ShadowedBy::Mount, ShadowedBy::Use);
+            }
+        }
+    }
 }
 
 /// An object that can use models.
@@ -189,6 +204,26 @@ mod tests {
         ");
         assert!(found.iter().all(|it| it.subject.service_account == "loader" && it.subject.namespace == "ns"));
         assert!(found.iter().all(|it| it.subject.name == "w"));
+    }
+
+    #[test]
+    fn what_hides_a_part_of_a_use_is_the_same_when_others_are_left_out() {
+        let mounts = json!([{ "name": "m", "mountPath": "/m" }, { "name": "h", "mountPath": "/m/h" }]);
+        let spec = json!({
+            "containers": [{ "name": "c", "volumeMounts": mounts }],
+            "ephemeralContainers": [{ "name": "e", "volumeMounts": mounts }],
+            "volumes": [
+                { "name": "m", "persistentVolumeClaim": { "claimName": "models" } },
+                { "name": "h", "hostPath": { "path": "/h" } },
+            ],
+        });
+        let by = |extract: &Extract, at: usize| extract.uses[at].shadows[0].by;
+        let mut pod = extract::<Pod>(spec);
+        assert_eq!(by(&pod, 2), ShadowedBy::Use(3));
+        pod.retain(|it| it.container.name == "e");
+        assert_eq!((pod.uses.len(), by(&pod, 0)), (2, ShadowedBy::Use(1)));
+        pod.retain(|it| it.volume == "m");
+        assert_eq!((pod.uses.len(), by(&pod, 0)), (1, ShadowedBy::Mount), "never a use that is not there");
     }
 
     #[test]
