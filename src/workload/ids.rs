@@ -39,7 +39,7 @@ fn selinux(options: &SELinuxOptions) -> [String; 4] {
 /// The field of a security context that lets a container change any mount of its Pod.
 ///
 /// A privileged container reaches the node's disks; one with `SYS_ADMIN` mounts anew what is mounted read-only.
-pub(super) fn overpowers_mounts(context: Option<&SecurityContext>) -> Option<&'static str> {
+pub(crate) fn overpowers_mounts(context: Option<&SecurityContext>) -> Option<&'static str> {
     let context = context?;
     if context.privileged == Some(true) {
         return Some("securityContext.privileged");

@@ -11,6 +11,7 @@ mod pod;
 mod source;
 mod store;
 
+pub(crate) use ids::overpowers_mounts;
 pub use kinds::{Extract, HasModels, template};
 pub use paths::{is_at_or_below, mount_path};
 pub use pod::model_uses;

@@ -45,8 +45,12 @@ impl BackingStore {
     }
 }
 
-/// Whether one path is the other or lies below it, by components.
+/// Whether one path is the other or lies below it, by components. Nobody can say where one that climbs leads (a Pod may
+/// mount such a path of an NFS server).
 fn nested(x: &str, y: &str) -> bool {
+    if [x, y].iter().any(|path| path.split('/').any(|part| part == "..")) {
+        return true;
+    }
     let parts = |path| str::split(path, '/').filter(|part| !part.is_empty() && *part != ".");
     parts(x).zip(parts(y)).all(|(a, b)| a == b)
 }
@@ -101,6 +105,13 @@ mod tests {
         assert!(node("/").overlaps(&node("/a")));
         assert!(!node("/ab").overlaps(&node("/a")));
         assert!(!BackingStore::Node { node: "m".into(), path: "/a".into() }.overlaps(&node("/a")));
+    }
+
+    #[test]
+    fn a_path_that_climbs_may_lead_anywhere_on_its_server() {
+        let nfs = |server: &str, path: &str| BackingStore::Nfs { server: server.into(), path: path.into() };
+        assert!(nfs("s", "/scratch/../models").overlaps(&nfs("s", "/models")));
+        assert!(!nfs("s", "/scratch/../models").overlaps(&nfs("t", "/models")));
     }
 
     #[test]

@@ -8,6 +8,8 @@ use std::collections::BTreeSet;
 use k8s_openapi::api::core::v1::{Container, ContainerStatus, Pod, PodSpec, SecurityContext, Volume, VolumeMount};
 use kube::ResourceExt;
 
+use crate::workload::overpowers_mounts;
+
 /// Storage as a Pod names it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Target {
@@ -35,7 +37,11 @@ pub fn writings(pod: &Pod) -> Vec<Writing> {
     let volumes = spec.volumes.iter().flatten();
     let writing = |volume: &Volume| {
         let (target, read_only) = target(&pod.name_any(), volume)?;
-        let writers = containers.iter().filter(|container| container.writes(&volume.name, read_only));
+        // A container that can undo a read-only mount can undo that of its neighbour as well.
+        let mounted = containers.iter().any(|container| container.mounts(&volume.name));
+        let may =
+            |container: &&Mounting<'_>| container.writes(&volume.name, read_only) || (mounted && container.mighty);
+        let writers = containers.iter().filter(may);
         let containers: BTreeSet<String> = writers.map(|container| container.name.to_owned()).collect();
         (!containers.is_empty()).then_some(Writing { target, containers })
     };
@@ -112,11 +118,13 @@ struct Mounting<'a> {
 }
 
 impl Mounting<'_> {
+    fn mounts(&self, volume: &str) -> bool {
+        self.devices.contains(&volume) || self.mounts.iter().any(|mount| mount.name == volume)
+    }
+
     fn writes(&self, volume: &str, read_only: bool) -> bool {
-        let mounts = || self.mounts.iter().filter(|mount| mount.name == volume);
-        let device = self.devices.contains(&volume);
-        let writable = mounts().any(|mount| !read_only && mount.read_only != Some(true)) || (device && !read_only);
-        writable || (self.mighty && (device || mounts().next().is_some()))
+        let mut mounts = self.mounts.iter().filter(|mount| mount.name == volume);
+        !read_only && (self.devices.contains(&volume) || mounts.any(|mount| mount.read_only != Some(true)))
     }
 }
 
@@ -142,12 +150,7 @@ fn mounting(container: &Container) -> Mounting<'_> {
 
 /// Whether a container can turn a read-only mount into a writable one.
 fn mighty(context: &SecurityContext) -> bool {
-    let added = context.capabilities.iter().flat_map(|capabilities| capabilities.add.iter().flatten());
-    let admin = |name: &String| {
-        let name = name.to_ascii_uppercase();
-        matches!(name.strip_prefix("CAP_").unwrap_or(&name), "SYS_ADMIN" | "ALL")
-    };
-    context.privileged == Some(true) || added.into_iter().any(admin)
+    overpowers_mounts(Some(context)).is_some()
 }
 
 /// What a volume leads to that can be written to for good, and whether the volume itself is read-only.
@@ -221,6 +224,24 @@ mod tests {
         for (name, volume, container, writes) in table {
             assert_eq!(!writings(&with_container(volume, container)).is_empty(), writes, "{name}");
         }
+    }
+
+    #[test]
+    fn a_mighty_container_writes_what_its_neighbours_mount() {
+        let reader =
+            json!({ "name": "reader", "volumeMounts": [{ "name": "v", "mountPath": "/m", "readOnly": true }] });
+        let of = |context: Value, mounts: bool| {
+            let reader = if mounts { reader.clone() } else { json!({ "name": "reader" }) };
+            let mut volume = claim();
+            volume["name"] = "v".into();
+            let other = json!({ "name": "other", "securityContext": context });
+            let spec = json!({ "volumes": [volume], "containers": [reader], "ephemeralContainers": [other] });
+            writings(&pod(spec, json!({}))).into_iter().flat_map(|writing| writing.containers).collect::<Vec<_>>()
+        };
+        assert_eq!(of(json!({ "privileged": true }), true), ["other"]);
+        assert_eq!(of(json!({ "windowsOptions": { "hostProcess": true } }), true), ["other"]);
+        assert_eq!(of(json!({}), true), [""; 0]);
+        assert_eq!(of(json!({ "privileged": true }), false), [""; 0], "a volume that nobody mounts is not there");
     }
 
     #[test]
