@@ -6,6 +6,7 @@ use super::{Evidence, Record};
 use crate::api::v1alpha1::{
     BackingStoreSpec, ModelStatus, ModelVerificationSpec, ReadSource, Run, UnknownCode, VerdictKind,
 };
+use crate::model::is_in_system_folder;
 use crate::workload::{BackingStore, is_at_or_below};
 
 /// The source of a use as it is now.
@@ -50,9 +51,12 @@ pub(super) fn of_use<'a>(
     around.max_by(|(_, a), (_, b)| a.cmp(b)).map(|(record, _)| record.as_ref())
 }
 
-/// The model in which a path lies: the one with the nearest root.
+/// The model in which a path lies: the one with the nearest root. One at the top of a volume leaves out the folders of the
+/// file system.
 pub(super) fn covering<'a>(models: &'a [ModelStatus], path: &str) -> Option<&'a ModelStatus> {
-    models.iter().filter(|model| is_at_or_below(path, &model.path)).max_by_key(|model| model.path.len())
+    let left_out = |model: &ModelStatus| model.path.is_empty() && is_in_system_folder(path);
+    let around = models.iter().filter(|model| is_at_or_below(path, &model.path) && !left_out(model));
+    around.max_by_key(|model| model.path.len())
 }
 
 /// How what a record says relates to the source as it is now.

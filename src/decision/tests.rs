@@ -180,6 +180,10 @@ fn the_nearest_record_speaks_of_a_path() {
     let sub =
         |path: &str| World::new().with(|world| world.pod["containers"][0]["volumeMounts"][0]["subPath"] = json!(path));
     check("below a model", sub("llama/7b"), &[]);
+    for left_out in ["lost+found", "lost+found/7b", ".snapshot/7b"] {
+        check("what no comparison of a whole claim meets", sub(left_out), &["NotVerifiedYet"]);
+    }
+    check("a folder of such a name elsewhere", sub("llama/lost+found"), &[]);
     assert_eq!(sub("llama").decide().missing_records, []);
 
     let refused_root = sub("llama").found(VerdictKind::Refused, FindingCode::Refused(RefusedCode::Unsigned), "");

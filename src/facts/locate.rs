@@ -11,7 +11,9 @@ use std::path::Path;
 use super::finding::Finding;
 use super::request::{Place, Request, SignatureLocation};
 use crate::api::v1alpha1::{RefusedCode, UnknownCode};
-use crate::model::{Folder, FolderError, Kind, Links, Names, ResourceName, shown, walk};
+use crate::model::{
+    Folder, FolderError, Kind, Links, Names, ResourceName, SYSTEM_FOLDERS, is_in_system_folder, shown, walk,
+};
 use crate::signature::MAX_BUNDLE_BYTES;
 
 /// A model that was found, with its bundle.
@@ -96,6 +98,10 @@ fn locate_folder(
     }
     let mut at = Some(path.clone());
     while let Some(folder_at) = at {
+        // The bundle at the top of a volume says nothing of what its comparison leaves out.
+        if folder_at.is_root() && is_in_system_folder(path.as_str()) {
+            break;
+        }
         let folder = root.folder(&folder_at)?;
         if let Some(name) = bundle_in(&folder, &request.signature)? {
             let bundle = read_bundle(&folder, &name)?;
@@ -165,7 +171,7 @@ fn holds_files(folder: &Folder) -> Result<bool, Finding> {
 
 /// Folders that file systems and storage put at the top of a volume.
 pub(super) fn is_system_folder(name: &ResourceName, kind: Kind) -> bool {
-    kind == Kind::Folder && matches!(name.as_str(), "lost+found" | ".snapshot")
+    kind == Kind::Folder && SYSTEM_FOLDERS.contains(&name.as_str())
 }
 
 fn unsigned(at: &ResourceName) -> Finding {

@@ -27,4 +27,4 @@ pub use hasher::Hasher;
 pub use manifest::{Entry, MAX_RESOURCES, Manifest, ManifestError};
 pub use name::{MAX_NAME_BYTES, NameError, ResourceName};
 pub use shown::{MAX_SHOWN_CHARS, shown, shown_to};
-pub use tree::{MAX_DEPTH, MAX_ENTRIES, Tree, TreeFile, Visit, WalkError, walk};
+pub use tree::{MAX_DEPTH, MAX_ENTRIES, SYSTEM_FOLDERS, Tree, TreeFile, Visit, WalkError, is_in_system_folder, walk};

@@ -17,6 +17,14 @@ pub const MAX_ENTRIES: usize = 2 * MAX_RESOURCES;
 /// the limit also bounds that work.
 pub const MAX_DEPTH: usize = 128;
 
+/// Folders that file systems and storage put at the top of a volume. What lies in them is no part of a model there.
+pub const SYSTEM_FOLDERS: [&str; 2] = ["lost+found", ".snapshot"];
+
+/// Whether a path beneath the top of a volume is, or lies in, a folder that is no part of a model there.
+pub fn is_in_system_folder(path: &str) -> bool {
+    SYSTEM_FOLDERS.contains(&path.split('/').next().unwrap_or_default())
+}
+
 /// The files of a model on a disk, before they are hashed.
 #[derive(Debug, Default)]
 pub struct Tree {

@@ -325,6 +325,10 @@ fn file_systems_own_folders_at_the_top_of_a_claim_are_left_out() {
     write_files(model.dir.path(), &["lost+found/x", ".snapshot/y"]);
     let report = model.report(".");
     assert_eq!((code(&report), report.left_out.count), (None, 3), "{}", message(&report));
+    for inside in ["lost+found", "lost+found/x", ".snapshot"] {
+        let report = model.report(inside);
+        assert_eq!(code(&report), Some(RefusedCode::Unsigned.into()), "{inside} was not compared: {report:?}");
+    }
     write_files(model.dir.path(), &["b/lost+found/x"]);
     assert_eq!(code(&model.report(".")), Some(RefusedCode::UnsignedFiles.into()));
     fs::remove_dir_all(model.path("b")).unwrap();
