@@ -26,7 +26,7 @@ pub mod status;
 pub mod usage;
 pub mod verifier_pod;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
@@ -45,12 +45,14 @@ use apply::Hands;
 use gather::Memory;
 use keep::Fate;
 use situation::Situation;
-use usage::Usage;
+use usage::{RecordKey, Usage};
 use verifier_pod::{COMPONENT, NAME_PREFIX};
 
 /// How old a Pod that no record knows must be before it is taken away: until then the record that knows it may be on its
 /// way through the watch.
 const STRAY: SignedDuration = SignedDuration::from_secs(60);
+/// How long a record is left alone after a step about it failed: as long as between two rounds of a quiet cluster.
+const RETRY: SignedDuration = SignedDuration::from_secs(10);
 /// For how long a failure is remembered after its pause is over.
 const FORGET: SignedDuration = SignedDuration::from_hours(1);
 
@@ -72,13 +74,15 @@ pub struct Records {
     metrics: Metrics,
     stores: Stores,
     memory: Memory,
+    /// Records about which a step failed, and until when they are left alone.
+    failing: HashMap<RecordKey, Timestamp>,
 }
 
 impl Records {
     /// Keeps those of one installation.
     pub fn new(client: Client, settings: Settings, metrics: Metrics) -> Self {
         let stores = Stores::new(client.clone(), settings.namespace.as_str());
-        Records { client, settings, metrics, stores, memory: Memory::new() }
+        Records { client, settings, metrics, stores, memory: Memory::new(), failing: HashMap::new() }
     }
 
     /// Does all steps. One record that cannot be written does not hold up the others.
@@ -89,12 +93,15 @@ impl Records {
         situations: &[Situation],
         steps: Vec<plan::Step>,
         now: Timestamp,
-    ) -> Result<Option<Timestamp>, CallFailed> {
-        let mut outcome = Ok(());
+    ) -> Option<Timestamp> {
         let mut wake: Option<Timestamp> = None;
         for (situation, step) in situations.iter().zip(steps) {
             let key = (situation.namespace.clone(), situation.name.clone());
             let Some(record) = snapshot.objects.records.get(&key) else { continue };
+            if let Some(until) = self.failing.get(&key) {
+                wake = wake.into_iter().chain([*until]).min();
+                continue;
+            }
             let unused_since = match keep::fate(record, &usage.used, now) {
                 Fate::Stays => None,
                 Fate::Unused { since, until } => {
@@ -102,7 +109,8 @@ impl Records {
                     Some(since)
                 }
                 Fate::Goes => {
-                    outcome = outcome.and(apply::remove(&self.client, record).await);
+                    let removed = apply::remove(&self.client, record).await;
+                    wake = wake.into_iter().chain(self.note(key, removed, now)).min();
                     continue;
                 }
             };
@@ -114,13 +122,24 @@ impl Records {
                 now,
             };
             let step = hands.apply(record, situation, unused_since, step).await;
-            outcome = outcome.and(step).and(apply::adopt(&self.client, record, situation).await);
+            let done = step.and(apply::adopt(&self.client, record, situation).await);
+            wake = wake.into_iter().chain(self.note(key, done, now)).min();
         }
-        outcome.map(|()| wake)
+        wake
+    }
+
+    /// Notes a step that failed. A tenant can bring that about (a status that grows too large, an answer that does not
+    /// parse), so that it must not slow down the round, in which writers are marked for all.
+    fn note(&mut self, key: RecordKey, done: Result<(), CallFailed>, now: Timestamp) -> Option<Timestamp> {
+        let error = done.err()?;
+        warn!(namespace = key.0, record = key.1, %error, retry_after = %RETRY, "a step about a record failed");
+        let until = now.checked_add(RETRY).ok()?;
+        self.failing.insert(key, until);
+        Some(until)
     }
 
     /// Takes away verifier Pods that no record knows.
-    async fn sweep(&self, snapshot: &Snapshot, situations: &[Situation], now: Timestamp) -> Result<(), CallFailed> {
+    async fn sweep(&self, snapshot: &Snapshot, situations: &[Situation], now: Timestamp) {
         let runs = situations.iter().filter_map(|situation| Some((situation, situation.active_run()?.pod.as_deref()?)));
         let known: BTreeSet<(&str, &str)> = runs.map(|(situation, pod)| (situation.namespace.as_str(), pod)).collect();
         for ((namespace, name), pod) in snapshot.objects.pods.iter() {
@@ -129,10 +148,12 @@ impl Records {
             let age = pod.creation_timestamp().map(|made| now.duration_since(made.0)).unwrap_or_default();
             let going = pod.metadata.deletion_timestamp.is_some();
             if ours && !going && age > STRAY && !known.contains(&(namespace.as_str(), name.as_str())) {
-                apply::delete_pod(&self.client, namespace, name, pod.uid()).await?;
+                // Those of one namespace do not keep those of others.
+                if let Err(error) = apply::delete_pod(&self.client, namespace, name, pod.uid()).await {
+                    warn!(namespace, pod = name, %error, "a verifier Pod that no record knows cannot be deleted");
+                }
             }
         }
-        Ok(())
     }
 }
 
@@ -147,16 +168,17 @@ impl Controller for Records {
         let situations = gather::situations(&snapshot, &view, &usage, &self.settings.verifier, &self.memory);
         let (steps, wake) = plan::plan(&situations, self.settings.limits, now);
         self.metrics.observe(&situations, now);
-        let unused = self.run_steps(&snapshot, &usage, &situations, steps, now).await?;
+        self.failing.retain(|_, until| *until > now);
+        let later = self.run_steps(&snapshot, &usage, &situations, steps, now).await;
         for create in keep::create(&snapshot, &usage) {
             // A quota of the namespace, or a webhook of somebody else, is no reason to stop here.
             if let Err(error) = apply::create(&self.client, &create).await {
                 warn!(namespace = create.namespace, claim = create.claim, %error, "a record cannot be made");
             }
         }
-        self.sweep(&snapshot, &situations, now).await?;
+        self.sweep(&snapshot, &situations, now).await;
         stores?;
         let regular = self.stores.next_round(now);
-        Ok(wake.into_iter().chain(unused).chain(regular).min())
+        Ok(wake.into_iter().chain(later).chain(regular).min())
     }
 }
