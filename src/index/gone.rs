@@ -8,14 +8,17 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{
+    Container, EphemeralContainer, EphemeralVolumeSource, Pod, PodSpec, Volume, VolumeMount,
+};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::ResourceExt;
 
 use super::watch::Event;
 
 /// How long a Pod is kept: many rounds of the operator, and longer than it takes to elect another leader.
 const KEPT: SignedDuration = SignedDuration::from_mins(5);
-/// Most Pods that are kept: 100 MiB at 10 KiB each. A cluster that deletes more within [`KEPT`] has others problems; what
+/// Most Pods that are kept: 100 MiB at 10 KiB each, of which most take far less. A cluster that deletes more within [`KEPT`] has others problems; what
 /// is dropped then counts as unseen.
 const MAX_KEPT: usize = 10_000;
 
@@ -32,18 +35,18 @@ impl GonePods {
     pub(super) fn take(&mut self, event: &Event<Pod>, there: &HashMap<(String, String), Arc<Pod>>, now: Timestamp) {
         match event {
             Event::Alive => {}
-            Event::Delete(pod) => self.keep(Arc::new(slim(pod.clone())), now),
+            Event::Delete(pod) => self.keep(pod, now),
             // Another Pod of the same name: the deletion of the first was missed.
             Event::Apply(pod) => {
                 let before = there.get(&(pod.namespace().unwrap_or_default(), pod.name_any()));
                 if let Some(before) = before.filter(|before| before.uid() != pod.uid()) {
-                    self.keep(Arc::clone(before), now);
+                    self.keep(before, now);
                 }
             }
             Event::Reset(pods) => {
                 let listed: std::collections::HashSet<Option<String>> = pods.iter().map(ResourceExt::uid).collect();
                 for before in there.values().filter(|before| !listed.contains(&before.uid())) {
-                    self.keep(Arc::clone(before), now);
+                    self.keep(before, now);
                 }
                 self.complete_since = Some(now);
             }
@@ -61,14 +64,15 @@ impl GonePods {
         self.complete_since
     }
 
-    fn keep(&mut self, pod: Arc<Pod>, now: Timestamp) {
+    fn keep(&mut self, pod: &Pod, now: Timestamp) {
+        let Some(pod) = traces(pod) else { return };
         let uid = pod.uid().unwrap_or_default();
         if self.since.len() >= MAX_KEPT && !self.since.contains_key(&uid) {
             self.complete_since = Some(now);
             return;
         }
         self.since.insert(uid.clone(), now);
-        Arc::make_mut(&mut self.pods).insert(uid, pod);
+        Arc::make_mut(&mut self.pods).insert(uid, Arc::new(pod));
     }
 
     fn forget(&mut self, now: Timestamp) {
@@ -80,9 +84,71 @@ impl GonePods {
     }
 }
 
-fn slim(mut pod: Pod) -> Pod {
-    pod.metadata.managed_fields = None;
-    pod
+/// What a Pod leaves behind: who it was, how it ended, and which of its containers could write to storage that outlives
+/// it. Nothing for a Pod that had no such storage. The rest is as large as a tenant likes it to be.
+fn traces(pod: &Pod) -> Option<Pod> {
+    let spec = pod.spec.as_ref()?;
+    let volumes: Vec<Volume> = spec.volumes.iter().flatten().filter_map(lasting).collect();
+    if volumes.is_empty() {
+        return None;
+    }
+    let mounts = |mounts: &Option<Vec<VolumeMount>>| {
+        let mut kept: Vec<VolumeMount> = Vec::new();
+        for VolumeMount { name, read_only, .. } in mounts.iter().flatten() {
+            let mount = VolumeMount { name: name.clone(), read_only: *read_only, ..VolumeMount::default() };
+            if volumes.iter().any(|volume| volume.name == *name) && !kept.contains(&mount) {
+                kept.push(mount);
+            }
+        }
+        Some(kept)
+    };
+    let bare = |it: &Container| Container {
+        name: it.name.clone(),
+        volume_mounts: mounts(&it.volume_mounts),
+        volume_devices: it.volume_devices.clone(),
+        security_context: it.security_context.clone(),
+        restart_policy: it.restart_policy.clone(),
+        restart_policy_rules: it.restart_policy_rules.clone(),
+        ..Container::default()
+    };
+    let ephemeral = |it: &EphemeralContainer| EphemeralContainer {
+        name: it.name.clone(),
+        volume_mounts: mounts(&it.volume_mounts),
+        volume_devices: it.volume_devices.clone(),
+        security_context: it.security_context.clone(),
+        ..EphemeralContainer::default()
+    };
+    let metadata = ObjectMeta {
+        namespace: pod.metadata.namespace.clone(),
+        name: pod.metadata.name.clone(),
+        uid: pod.metadata.uid.clone(),
+        ..ObjectMeta::default()
+    };
+    let spec = PodSpec {
+        node_name: spec.node_name.clone(),
+        restart_policy: spec.restart_policy.clone(),
+        init_containers: spec.init_containers.as_ref().map(|all| all.iter().map(bare).collect()),
+        containers: spec.containers.iter().map(bare).collect(),
+        ephemeral_containers: spec.ephemeral_containers.as_ref().map(|all| all.iter().map(ephemeral).collect()),
+        volumes: Some(volumes.clone()),
+        ..PodSpec::default()
+    };
+    Some(Pod { metadata, spec: Some(spec), status: pod.status.clone() })
+}
+
+/// A volume whose content outlives the Pod.
+fn lasting(volume: &Volume) -> Option<Volume> {
+    let bare = Volume {
+        name: volume.name.clone(),
+        persistent_volume_claim: volume.persistent_volume_claim.clone(),
+        ephemeral: volume.ephemeral.as_ref().map(|_| EphemeralVolumeSource::default()),
+        nfs: volume.nfs.clone(),
+        host_path: volume.host_path.clone(),
+        ..Volume::default()
+    };
+    let Volume { persistent_volume_claim, ephemeral, nfs, host_path, .. } = &bare;
+    let lasts = persistent_volume_claim.is_some() || ephemeral.is_some() || nfs.is_some() || host_path.is_some();
+    lasts.then_some(bare)
 }
 
 #[cfg(test)]
@@ -94,7 +160,9 @@ mod tests {
     }
 
     fn pod(name: &str, uid: &str) -> Pod {
-        let mut pod = Pod::default();
+        let volume = serde_json::json!({ "name": "v", "persistentVolumeClaim": { "claimName": "c" } });
+        let spec = serde_json::json!({ "containers": [], "volumes": [volume] });
+        let mut pod = Pod { spec: serde_json::from_value(spec).unwrap(), ..Pod::default() };
         pod.metadata.namespace = Some("ns".into());
         pod.metadata.name = Some(name.into());
         pod.metadata.uid = Some(uid.into());
@@ -143,5 +211,41 @@ mod tests {
         gone.take(&Event::Apply(pod("a", "2")), &there(&[pod("a", "1")]), at(1));
         gone.take(&Event::Apply(pod("b", "3")), &there(&[pod("b", "3")]), at(1));
         assert_eq!(uids(&gone), ["1"]);
+    }
+
+    #[test]
+    fn a_pod_leaves_behind_what_it_could_write_and_no_more() {
+        use crate::operator::stores::writers::{ended, never_bound, writings};
+        let mount = |name: &str| serde_json::json!({ "name": name, "mountPath": "x".repeat(4096) });
+        let big = serde_json::json!({
+            "metadata": { "name": "p", "namespace": "ns", "uid": "u", "annotations": { "a": "x".repeat(4096) } },
+            "spec": {
+                "nodeName": "n",
+                "restartPolicy": "Never",
+                "initContainers": [{ "name": "i", "restartPolicy": "Always", "volumeMounts": [mount("claim")] }],
+                "containers": [
+                    { "name": "c", "args": ["x".repeat(4096)], "volumeMounts": [mount("claim"), mount("tmp")] },
+                    { "name": "mighty", "securityContext": { "privileged": true } },
+                ],
+                "ephemeralContainers": [{ "name": "e", "volumeMounts": [mount("nfs"), mount("host"), mount("own")] }],
+                "volumes": [
+                    { "name": "claim", "persistentVolumeClaim": { "claimName": "models" } },
+                    { "name": "nfs", "nfs": { "server": "s", "path": "/p" } },
+                    { "name": "host", "hostPath": { "path": "/p" } },
+                    { "name": "own", "ephemeral": { "volumeClaimTemplate": { "spec": {} } } },
+                    { "name": "tmp", "emptyDir": {} },
+                ],
+            },
+            "status": { "phase": "Running" },
+        });
+        let pod: Pod = serde_json::from_value(big).unwrap();
+        let kept = traces(&pod).unwrap();
+        assert_eq!(writings(&kept), writings(&pod));
+        assert_eq!(writings(&kept).len(), 4);
+        let all = ["i", "c"].map(str::to_owned).into();
+        assert_eq!((ended(&kept, &all), never_bound(&kept)), (ended(&pod, &all), never_bound(&pod)));
+        assert!(serde_json::to_string(&kept).unwrap().len() < 2048);
+        let harmless = serde_json::json!({ "metadata": {}, "spec": { "containers": [], "volumes": [] } });
+        assert_eq!(traces(&serde_json::from_value(harmless).unwrap()), None);
     }
 }
