@@ -81,6 +81,7 @@ impl Stores {
         let mut outcome = self.look_for_nodes(&subjects, now).await;
         let around = gather::surroundings(snapshot, self.lost_nodes.clone());
         let mut view = View::default();
+        let mut settled = true;
         for (identity, subject) in &mut subjects {
             subject.store.missed = self.owed.contains(identity);
             let action = plan::plan(&subject.store, &around, now);
@@ -91,6 +92,7 @@ impl Stores {
             let applied =
                 apply::apply(&self.client, &self.namespace, identity, subject.object.as_deref(), &action).await;
             let done = matches!(applied, Ok(true));
+            settled &= done;
             outcome = outcome.and(applied.map(drop));
             view.insert(identity, &status, !done);
             if done {
@@ -98,7 +100,11 @@ impl Stores {
             }
         }
         self.owed.retain(|identity| subjects.contains_key(identity));
-        Ok((view, outcome.and(self.renew(now).await)))
+        // The Lease vouches for what was written down: a writer that is known to this process alone would be forgotten.
+        if settled {
+            outcome = outcome.and(self.renew(now).await);
+        }
+        Ok((view, outcome))
     }
 
     /// When the next round is wanted although nothing has changed: the watch of the writers is to be vouched for.
@@ -174,5 +180,54 @@ mod tests {
         assert!(missed(at(10), at(5)));
         assert!(missed(at(10), None));
         assert!(missed(None, at(10)));
+    }
+
+    #[tokio::test]
+    async fn nothing_is_vouched_for_before_it_is_written_down() {
+        use crate::api::v1alpha1::{BackingStore, BackingStoreSpec};
+        use axum::http::{Method, Request, Response};
+        use kube::client::Body;
+        use std::sync::atomic::{AtomicUsize, Ordering};
+        use std::sync::{Arc, Mutex};
+
+        let broken = Arc::new(AtomicUsize::new(1));
+        let renewals = Arc::new(Mutex::new(0));
+        let (fails, count) = (Arc::clone(&broken), Arc::clone(&renewals));
+        let server = tower::service_fn(move |request: Request<Body>| {
+            let code = match (request.method(), request.uri().path().contains("/leases/")) {
+                (&Method::GET, true) => 404,
+                (_, true) => {
+                    *count.lock().unwrap() += 1;
+                    200
+                }
+                _ if fails.swap(0, Ordering::Relaxed) > 0 => 403,
+                _ => 200,
+            };
+            let failure = serde_json::json!({ "status": "Failure", "code": code, "message": "", "reason": if code == 404 { "NotFound" } else { "Forbidden" } });
+            let lease = serde_json::json!({ "apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {} });
+            let gone = serde_json::json!({ "apiVersion": "v1", "kind": "Status", "status": "Success" });
+            let answer = match (code, request.method() == Method::PATCH) {
+                (200, true) => lease,
+                (200, false) => gone,
+                _ => failure,
+            };
+            let answer = Response::builder().status(code).body(Body::from(serde_json::to_vec(&answer).unwrap()));
+            async { Ok::<_, tower::BoxError>(answer?) }
+        });
+        let client = Client::new(tower::buffer::Buffer::new(server, 1), "weighbridge");
+
+        // A store that nothing leads to any more: its object is to be removed.
+        let object = BackingStore::new("s", BackingStoreSpec { identity: "claim:gone".into() });
+        let mut snapshot = Snapshot::default();
+        snapshot.objects.stores = Arc::new([("s".to_owned(), Arc::new(object))].into());
+        snapshot.objects.pods_since = Timestamp::from_second(10).ok();
+        let mut stores = Stores::new(client, "weighbridge");
+        let now = Timestamp::from_second(100).unwrap();
+        let (view, outcome) = stores.round(&snapshot, now).await.unwrap();
+        assert!(outcome.is_err() && view.of(&"claim:gone".parse().unwrap()).unsettled);
+        assert_eq!(*renewals.lock().unwrap(), 0);
+        let (_, outcome) = stores.round(&snapshot, now).await.unwrap();
+        outcome.unwrap();
+        assert_eq!(*renewals.lock().unwrap(), 1);
     }
 }
