@@ -86,6 +86,22 @@ pub(super) fn record(record: &ModelVerification) -> Option<Record> {
     })
 }
 
+/// Longest value of an annotation that is kept, in characters: a word or a time.
+const MAX_ANNOTATION_CHARS: usize = 128;
+
+/// A record without annotations that nobody here reads: tenants make records, and each may carry 256 KiB of them into
+/// every replica.
+pub(super) fn lean(mut record: ModelVerification) -> ModelVerification {
+    let annotations = record.annotations_mut();
+    annotations.retain(|key, _| key.starts_with("weighbridge.dev/"));
+    for value in annotations.values_mut() {
+        if let Some((end, _)) = value.char_indices().nth(MAX_ANNOTATION_CHARS) {
+            value.truncate(end);
+        }
+    }
+    record
+}
+
 /// An object of one of our own kinds. One that does not parse is logged, and as good as none.
 pub(super) fn parse<K: serde::de::DeserializeOwned>(object: DynamicObject) -> Option<K> {
     let name = object.name_any();
@@ -135,6 +151,21 @@ mod tests {
         assert_eq!(only_node(&affinity(json!([pin(&["a"]), pin(&["b"])]))), None);
         let zone = json!([{ "matchExpressions": [{ "key": "topology.kubernetes.io/zone", "operator": "In", "values": ["z"] }] }]);
         assert_eq!(only_node(&affinity(zone)), None);
+    }
+
+    #[test]
+    fn what_a_tenant_writes_on_a_record_is_not_kept() {
+        let mut record = ModelVerification::new("r", crate::api::v1alpha1::ModelVerificationSpec::of_claim("c", ""));
+        let long = "é".repeat(200 * 1024 / 2);
+        record.metadata.annotations = Some(BTreeMap::from([
+            ("weighbridge.dev/reverify".to_owned(), long.clone()),
+            ("weighbridge.dev/created-by".to_owned(), "operator".to_owned()),
+            ("example.com/x".to_owned(), long),
+        ]));
+        let kept = lean(record);
+        assert_eq!(kept.annotations().len(), 2);
+        assert_eq!(kept.annotations()["weighbridge.dev/created-by"], "operator");
+        assert_eq!(kept.annotations()["weighbridge.dev/reverify"], "é".repeat(128));
     }
 
     fn unreadable_policy(matches: serde_json::Value) -> ClusterModelPolicy {

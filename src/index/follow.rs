@@ -108,7 +108,7 @@ impl Index {
                 state.policies.take(event, now, ResourceExt::name_any, facts::policy);
             }),
             self.task("records", ours::<ModelVerification>(client, None), Scope::default(), |state, event, now| {
-                state.records.take(event, now, key, facts::parse);
+                state.records.take(event, now, key, |it| facts::parse(it).map(facts::lean));
             }),
             self.task("stores", ours::<BackingStore>(client, Some(own)), Scope::default(), |state, event, now| {
                 state.stores.take(event, now, ResourceExt::name_any, facts::parse);
