@@ -18,8 +18,8 @@ use super::watch::Event;
 
 /// How long a Pod is kept: many rounds of the operator, and longer than it takes to elect another leader.
 const KEPT: SignedDuration = SignedDuration::from_mins(5);
-/// Most Pods that are kept: 100 MiB at 10 KiB each, of which most take far less. A cluster that deletes more within [`KEPT`] has others problems; what
-/// is dropped then counts as unseen.
+/// Most Pods that are kept: 100 MiB at 10 KiB each, of which most take far less. Of what is deleted faster than that
+/// within [`KEPT`], the rest counts as unseen.
 const MAX_KEPT: usize = 10_000;
 
 /// Pods that were deleted a moment ago.
