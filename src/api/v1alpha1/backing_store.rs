@@ -46,7 +46,7 @@ pub struct BackingStoreStatus {
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["uid"]))]
     pub writers: Vec<WriterStatus>,
     /// Pods that are still there, or went a moment ago, and whose writing was seen to have ended, as
-    /// `<uid>/<starts of its writing containers>`: they are counted already.
+    /// `<uid>/<starts of its writing containers>` or `<uid>/cleared`: they are counted already.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "set"))]
     pub ended: Vec<String>,

@@ -35,10 +35,11 @@ use plan::Action;
 
 /// The Lease whose renewal says until when writers were watched without a gap.
 pub const WATCH_LEASE: &str = "weighbridge-writers";
-/// How often it is renewed: the price of a shorter pause is one small write, that of a longer one a wider gap.
-const RENEW_EVERY: SignedDuration = SignedDuration::from_secs(10);
+/// How often it is renewed: about as often as the Lease of the election. During a rollout the new operator watches
+/// for `minReadySeconds` of the chart (10) before the old one ends; one renewal must fall into that time, less the skew.
+const RENEW_EVERY: SignedDuration = SignedDuration::from_secs(3);
 /// By how much the clocks of two nodes may differ: far more than with any time service.
-const CLOCK_SKEW: SignedDuration = SignedDuration::from_secs(5);
+const CLOCK_SKEW: SignedDuration = SignedDuration::from_secs(4);
 /// How often the nodes of vanished writers are looked for.
 const LOOK_FOR_NODES_EVERY: SignedDuration = SignedDuration::from_secs(30);
 
@@ -175,8 +176,8 @@ mod tests {
     #[test]
     fn a_watch_that_began_before_the_last_renewal_has_missed_nothing() {
         let at = |second| Timestamp::from_second(second).ok();
-        assert!(!missed(at(10), at(15)));
-        assert!(missed(at(10), at(14)), "clocks may differ");
+        assert!(!missed(at(10), at(14)));
+        assert!(missed(at(10), at(13)), "clocks may differ");
         assert!(missed(at(10), at(5)));
         assert!(missed(at(10), None));
         assert!(missed(None, at(10)));

@@ -107,6 +107,11 @@ pub fn plan(store: &Store, around: &Surroundings, now: Timestamp) -> Action {
     if next.status == before { Action::Keep } else { Action::Write(next.status) }
 }
 
+/// How a Pod is noted that vanished and was cleared away: what is left of it must not count again.
+fn cleared(uid: &str) -> String {
+    format!("{uid}/cleared")
+}
+
 /// The Pod whose writing has ended.
 fn uid(ending: &str) -> &str {
     ending.split('/').next().unwrap_or(ending)
@@ -133,6 +138,7 @@ impl Next {
         for writer in writers {
             match writer.state {
                 WriterState::Active => self.active(writer, false, now),
+                WriterState::Vanished if self.status.ended.contains(&cleared(&writer.uid)) => {}
                 WriterState::Vanished => self.active(writer, true, now),
                 WriterState::Ended => {
                     let was_writing = self.remove(&writer.uid);
@@ -173,12 +179,16 @@ impl Next {
     /// Forgets vanished writers that can write no more, because a person says so or their node is gone.
     fn clear(&mut self, clear: Option<&str>, lost_nodes: &BTreeSet<String>) {
         let by_hand = clear.is_some() && clear != self.status.cleared.as_deref();
-        let count = self.status.writers.len();
+        let ended = &mut self.status.ended;
         self.status.writers.retain(|writer| {
             let lost = writer.node.as_ref().is_some_and(|node| lost_nodes.contains(node));
-            !(writer.vanished && (by_hand || lost))
+            let clear = writer.vanished && (by_hand || lost);
+            if clear {
+                ended.push(cleared(&writer.uid));
+                self.advanced = true;
+            }
+            !clear
         });
-        self.advanced |= self.status.writers.len() < count;
         if by_hand {
             self.status.cleared = clear.map(str::to_owned);
         }

@@ -4,7 +4,7 @@
 
 use jiff::Timestamp;
 
-use crate::api::v1alpha1::{VerdictKind, WorkloadVerificationStatus};
+use crate::api::v1alpha1::{UnknownCode, VerdictKind, WorkloadVerificationStatus};
 use crate::decision::{Decision, JudgedUse, Violation};
 use crate::operator::conditions::{Wanted, merge};
 
@@ -106,6 +106,11 @@ pub fn news(before: Option<&WorkloadVerificationStatus>, after: &WorkloadVerific
     }
     let condition = |kind: &str| after.conditions.iter().find(|one| one.type_ == kind);
     let broken = ["Compliant", "Verified"].iter().find_map(|kind| condition(kind).filter(|one| one.status != "True"));
+    // That it is being read now says nothing new of a model that is unknown already.
+    let waits = before.and_then(|before| before.verdict) == Some(VerdictKind::Unknown);
+    if waits && broken.is_some_and(|one| one.reason == UnknownCode::Verifying.as_str()) {
+        return None;
+    }
     match broken.filter(|one| one.reason != WRITER) {
         Some(broken) => Some(News { warning: true, reason: broken.reason.clone(), note: broken.message.clone() }),
         None => {

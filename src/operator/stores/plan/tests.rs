@@ -80,6 +80,18 @@ fn one_that_vanished_stays_until_it_is_cleared() {
 }
 
 #[test]
+fn what_is_left_of_a_writer_that_was_cleared_does_not_count_again() {
+    let trace = || vec![writer("a", WriterState::Vanished)];
+    let vanished = step(store(None, trace()), &around(&["a"]));
+    let clear = |existing, writers| Store { clear: Some("1".into()), ..store(Some(existing), writers) };
+    let cleared = step(clear(vanished, trace()), &around(&["a"]));
+    assert_eq!((cleared.write_epoch, cleared.writers.len()), (2, 0));
+    assert_eq!(step(clear(cleared.clone(), trace()), &around(&["a"])), cleared);
+    let forgotten = step(clear(cleared, vec![]), &around(&[]));
+    assert_eq!((forgotten.write_epoch, forgotten.ended.len()), (2, 0));
+}
+
+#[test]
 fn clearing_counts_once_and_never_for_a_writer_that_is_there() {
     let began = step(store(None, vec![writer("a", WriterState::Active)]), &around(&["a"]));
     let clear =

@@ -120,6 +120,9 @@ fn only_a_change_is_news() {
     assert_eq!(said(None, &good), None, "nothing was ever wrong");
     assert_eq!(said(None, &waits), Some((true, "NotVerifiedYet".into())));
     assert_eq!(said(Some(&waits), &waits), None);
+    let is_read = of(vec![judged("m", Verdict::Unknown(UnknownCode::Verifying, finding("is read")))]);
+    assert_eq!(said(Some(&waits), &is_read), None);
+    assert_eq!(said(Some(&good), &is_read), Some((true, "Verifying".into())));
     assert_eq!(said(Some(&waits), &good), Some((false, "Verified".into())));
     assert_eq!(said(Some(&good), &bad), Some((true, "ContentMismatch".into())));
     assert_eq!(said(Some(&WorkloadVerificationStatus::default()), &good), None, "an object without status is no past");
