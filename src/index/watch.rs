@@ -1,7 +1,8 @@
 //! One kind, followed: listed once, then watched for as long as the process lives.
 //!
 //! Receives an [`Api`] and a sink; promises that the sink sees a [`Event::Reset`] before anything else, every change
-//! after that, and an [`Event::Alive`] for each bookmark; never gives up, and never reports life that it did not see.
+//! after that, and an [`Event::Alive`] for each bookmark and each watch that begins; never gives up, and never reports
+//! life that it did not see.
 //!
 //! kube-runtime's `watcher` does the same but keeps bookmarks to itself, and a bookmark (about one a minute) is the only
 //! sign that tells a quiet cluster from a dead connection.
@@ -157,6 +158,9 @@ where
         Err(kube::Error::Api(status)) if status.code == GONE => return Ok(Next::List),
         Err(error) => return Err(error),
     };
+    // The server takes up the watch where we are. Of a kind of which nothing has changed since the server started it may
+    // send no bookmark at all: then a new watch after each [`SILENCE`] is the only sign of life.
+    sink(Event::Alive);
     loop {
         let Ok(next) = tokio::time::timeout(SILENCE, stream.try_next()).await else {
             debug!(kind = std::any::type_name::<K>(), "a watch fell silent; starting another");
