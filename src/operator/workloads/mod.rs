@@ -20,6 +20,7 @@ use kube::Client;
 use kube::runtime::events::{Recorder, Reporter};
 use prometheus::IntGaugeVec;
 use sha2::{Digest as _, Sha256};
+use tracing::warn;
 
 use crate::api::v1alpha1::WorkloadReference;
 use crate::decision::{MAX_EVIDENCE_AGE, decide};
@@ -74,6 +75,7 @@ impl Controller for Workloads {
         let seen = snapshot.evidence.observed_at;
         if seen.is_none_or(|seen| now.duration_since(seen) > MAX_EVIDENCE_AGE) {
             // Nothing that could be said of any workload would be about the workload.
+            warn!(?seen, "the view of the cluster is too old to say anything of workloads");
             return Ok(now.checked_add(REGULARLY).ok());
         }
         let (workloads, wake) = gather::workloads(&snapshot, now);
