@@ -2,13 +2,16 @@
 //!
 //! These tests disturb each other and everything else: they have a cluster of their own and run one after another.
 
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use weighbridge_e2e::{Cluster, Deadline, Key, Tenant, eventually, http_get, https_post};
+use weighbridge_e2e::{
+    Cluster, Deadline, Key, OWN_NAMESPACE, Tenant, eventually, http_get, https_post, record, record_name,
+};
 
 /// The chart's default for the Secret with the serving pair.
 const SERVING_SECRET: &str = "weighbridge-webhook-tls";
@@ -203,6 +206,52 @@ fn all_pods_deleted_at_once_come_back_by_themselves() {
         if said.success { Ok(()) } else { Err(said.to_string()) }
     });
     assert!(!tenant.kubectl().apply(&tenant.pod("other", "bare")).success);
+}
+
+/// Installs the chart again with other values on top of those that it has.
+fn reinstall(cluster: &Cluster, values: &[&str]) {
+    let chart = concat!(env!("CARGO_MANIFEST_DIR"), "/../charts/weighbridge");
+    let mut helm = Command::new("helm");
+    helm.args([
+        "upgrade",
+        "weighbridge",
+        chart,
+        "--namespace",
+        OWN_NAMESPACE,
+        "--reuse-values",
+        "--wait",
+        "--timeout=3m",
+    ]);
+    let output = helm.args(values.iter().flat_map(|value| ["--set", value])).output().expect("helm");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    whole(cluster);
+}
+
+#[test]
+fn a_verifier_that_takes_too_long_or_too_much_has_failed_and_says_why() {
+    let (_turn, cluster) = alone();
+    let (tenant, key) = (cluster.tenant("exhausted", &[]), Key::generate());
+    tenant.enforce(&tenant.policy(&key));
+    tenant.claim("slow").sign(&key);
+    // What is read as a bundle is held in memory.
+    tenant.claim("large").write("model.sig", &vec![b' '; 128 << 20]);
+    let failed = |claim: &str, words: &str| {
+        let name = record_name(claim, "");
+        tenant.kubectl().apply(&record(claim, "")).expect_success();
+        eventually("VerifierFailed", Deadline::seconds(120), || {
+            let (status, reason) = tenant.condition("modelverification", &name, "Verified");
+            let record = tenant.kubectl().get("modelverification", &name)["status"].to_string();
+            let said = (status.as_str(), reason.as_str()) == ("Unknown", "VerifierFailed") && record.contains(words);
+            if said { Ok(()) } else { Err(record) }
+        });
+    };
+    reinstall(&cluster, &["verifier.deadline=5s", "verifier.ioLimit=1000"]);
+    failed("slow", "DeadlineExceeded");
+    reinstall(&cluster, &["verifier.deadline=6h", "verifier.ioLimit=0", "verifier.resources.limits.memory=32Mi"]);
+    failed("large", "OOMKilled");
+    reinstall(&cluster, &["verifier.resources.limits.memory=1Gi"]);
+    // Tried again by itself, with growing pauses.
+    assert_eq!(tenant.settled("slow").0, "True");
 }
 
 /// A steady stream of dry-run creations through the API server.
