@@ -225,6 +225,12 @@ fn reinstall(cluster: &Cluster, values: &[&str]) {
     let output = helm.args(values.iter().flat_map(|value| ["--set", value])).output().expect("helm");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     whole(cluster);
+    eventually("the operator with these values leads", Deadline::seconds(60), || {
+        let holder = cluster.own().get("lease", "weighbridge-operator")["spec"]["holderIdentity"].clone();
+        let operators = cluster.pods_of("operator");
+        let leads = operators.iter().any(|pod| pod["metadata"]["name"] == holder);
+        if leads { Ok(()) } else { Err(holder.to_string()) }
+    });
 }
 
 #[test]
@@ -235,6 +241,7 @@ fn a_verifier_that_takes_too_long_or_too_much_has_failed_and_says_why() {
     tenant.claim("slow").sign(&key);
     // What is read as a bundle is held in memory.
     tenant.claim("large").write("model.sig", &vec![b' '; 128 << 20]);
+    const SMALL: [&str; 2] = ["verifier.resources.requests.memory=32Mi", "verifier.resources.limits.memory=32Mi"];
     let failed = |claim: &str, words: &str| {
         let name = record_name(claim, "");
         tenant.kubectl().apply(&record(claim, "")).expect_success();
@@ -247,9 +254,9 @@ fn a_verifier_that_takes_too_long_or_too_much_has_failed_and_says_why() {
     };
     reinstall(&cluster, &["verifier.deadline=5s", "verifier.ioLimit=1000"]);
     failed("slow", "DeadlineExceeded");
-    reinstall(&cluster, &["verifier.deadline=6h", "verifier.ioLimit=0", "verifier.resources.limits.memory=32Mi"]);
+    reinstall(&cluster, &["verifier.deadline=6h", "verifier.ioLimit=0", SMALL[0], SMALL[1]]);
     failed("large", "OOMKilled");
-    reinstall(&cluster, &["verifier.resources.limits.memory=1Gi"]);
+    reinstall(&cluster, &["verifier.resources.requests.memory=128Mi", "verifier.resources.limits.memory=1Gi"]);
     // Tried again by itself, with growing pauses.
     assert_eq!(tenant.settled("slow").0, "True");
 }

@@ -23,7 +23,7 @@ fn fixtures(folder: &str) -> Vec<(PathBuf, String)> {
 fn dry_run(kubectl: &Kubectl, fixture: &str) -> Said {
     let operators = ["kind: WorkloadVerification", "kind: BackingStore"].iter().any(|kind| fixture.contains(kind));
     let user = format!("--as=system:serviceaccount:{OWN_NAMESPACE}:weighbridge-operator");
-    let mut arguments = vec!["apply", "--dry-run=server", "--filename", "-"];
+    let mut arguments = vec!["create", "--dry-run=server", "--filename", "-"];
     arguments.extend(operators.then_some(user.as_str()));
     kubectl.feed(&arguments, fixture)
 }

@@ -19,27 +19,32 @@ pub(super) struct VerifierFlags {
     image: String,
 
     /// Requests and limits of verifiers, as JSON.
-    #[arg(long, value_name = "JSON", default_value = RESOURCES)]
+    #[arg(long, env = "WEIGHBRIDGE_VERIFIER_RESOURCES", value_name = "JSON", default_value = RESOURCES)]
     verifier_resources: String,
 
     /// A Secret in the workloads' namespaces with which the image is pulled; may be repeated.
-    #[arg(long = "verifier-image-pull-secret", value_name = "NAME")]
+    #[arg(
+        long = "verifier-image-pull-secret",
+        env = "WEIGHBRIDGE_VERIFIER_IMAGE_PULL_SECRETS",
+        value_name = "NAME",
+        value_delimiter = ','
+    )]
     verifier_image_pull_secrets: Vec<String>,
 
     /// Most bytes that a verifier reads in a second.
-    #[arg(long, value_name = "BYTES")]
+    #[arg(long, env = "WEIGHBRIDGE_VERIFIER_IO_LIMIT", value_name = "BYTES")]
     verifier_io_limit: Option<NonZeroU64>,
 
     /// How many verifiers may run at a time in the whole cluster.
-    #[arg(long, value_name = "COUNT", default_value_t = 4)]
+    #[arg(long, env = "WEIGHBRIDGE_VERIFIER_MAX_CONCURRENT", value_name = "COUNT", default_value_t = 4)]
     verifier_max_concurrent: usize,
 
     /// How many verifiers may run at a time in one namespace.
-    #[arg(long, value_name = "COUNT", default_value_t = 2)]
+    #[arg(long, env = "WEIGHBRIDGE_VERIFIER_MAX_CONCURRENT_PER_NAMESPACE", value_name = "COUNT", default_value_t = 2)]
     verifier_max_concurrent_per_namespace: usize,
 
     /// How long one verifier may run, such as `6h`.
-    #[arg(long, value_name = "DURATION", default_value = "6h")]
+    #[arg(long, env = "WEIGHBRIDGE_VERIFIER_DEADLINE", value_name = "DURATION", default_value = "6h")]
     verifier_deadline: String,
 }
 
@@ -100,6 +105,21 @@ mod tests {
         let settings = settings(&[&image()]).unwrap();
         assert_eq!(settings.deadline_seconds, 6 * 3600);
         assert!(settings.resources.limits.unwrap().contains_key("memory"));
+    }
+
+    /// The chart sets the environment alone; a name that it spells otherwise would be ignored without a word.
+    #[test]
+    fn the_chart_sets_what_is_read() {
+        use clap::CommandFactory as _;
+        let chart = include_str!("../../charts/weighbridge/templates/operator.yaml");
+        let command = Cli::command();
+        let read: Vec<&str> = command.get_arguments().filter_map(|it| it.get_env()?.to_str()).collect();
+        let set: Vec<&str> =
+            chart.split_whitespace().filter(|word| word.starts_with("WEIGHBRIDGE_VERIFIER_")).collect();
+        assert!(set.len() >= 5, "{set:?}");
+        for name in set {
+            assert!(read.contains(&name), "{name} is set by the chart and read by nobody");
+        }
     }
 
     #[test]
