@@ -241,6 +241,7 @@ fn a_verifier_that_takes_too_long_or_too_much_has_failed_and_says_why() {
     tenant.claim("slow").sign(&key);
     // What is read as a bundle is held in memory.
     tenant.claim("large").write("model.sig", &vec![b' '; 128 << 20]);
+    const USUAL: [&str; 2] = ["verifier.resources.requests.memory=128Mi", "verifier.resources.limits.memory=1Gi"];
     const SMALL: [&str; 2] = ["verifier.resources.requests.memory=32Mi", "verifier.resources.limits.memory=32Mi"];
     let failed = |claim: &str, words: &str| {
         let name = record_name(claim, "");
@@ -252,11 +253,11 @@ fn a_verifier_that_takes_too_long_or_too_much_has_failed_and_says_why() {
             if said { Ok(()) } else { Err(record) }
         });
     };
-    reinstall(&cluster, &["verifier.deadline=5s", "verifier.ioLimit=1000"]);
+    reinstall(&cluster, &["verifier.deadline=5s", "verifier.ioLimit=1000", USUAL[0], USUAL[1]]);
     failed("slow", "DeadlineExceeded");
     reinstall(&cluster, &["verifier.deadline=6h", "verifier.ioLimit=0", SMALL[0], SMALL[1]]);
     failed("large", "OOMKilled");
-    reinstall(&cluster, &["verifier.resources.requests.memory=128Mi", "verifier.resources.limits.memory=1Gi"]);
+    reinstall(&cluster, &USUAL);
     // Tried again by itself, with growing pauses.
     assert_eq!(tenant.settled("slow").0, "True");
 }
