@@ -43,6 +43,8 @@ const USED_ELSEWHERE: &[(&str, &str)] = &[
     ("weighbridge-operator patch apps/deployments/scale", "uninstalling"),
     ("weighbridge-operator update admissionregistration.k8s.io/validatingwebhookconfigurations", "edits by others"),
     ("weighbridge-operator delete weighbridge.dev/modelverifications", "a record that nothing used for a day"),
+    ("weighbridge-operator delete weighbridge.dev/backingstores", "a volume that is gone"),
+    ("weighbridge-operator patch events.k8s.io/events", "an Event that repeats within minutes"),
     ("weighbridge-operator get /nodes", "a writer that vanished with its node"),
 ];
 
