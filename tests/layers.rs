@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Each module of the crate and what it may use; the README's table of rooms, as data. Order: lower layers first.
+/// Each module of the crate and what it may use; the README's table of folders, as data. Order: lower layers first.
 const MAY_USE: &[(&str, &[&str])] = &[
     // L0
     ("model", &[]),

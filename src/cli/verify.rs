@@ -34,8 +34,8 @@ pub(super) struct Flags {
     #[arg(long, value_name = "FILE", aliases = ["public-key", "public_key"])]
     key: Vec<PathBuf>,
 
-    /// A file or folder of the model that may be unsigned. May be given several times. What is signed is checked all
-    /// the same.
+    /// A file or folder that may be unsigned, by its path here or inside the model. May be given several times. What
+    /// is signed is checked all the same.
     #[arg(long, value_name = "PATH", aliases = ["ignore-paths", "ignore_paths"])]
     ignore: Vec<PathBuf>,
 
