@@ -8,6 +8,8 @@ use super::{Artifact, GenerateError, notice};
 
 /// The namespace that the rendered install goes to.
 const NAMESPACE: &str = "weighbridge-system";
+/// The image that the chart names by default.
+const IMAGE: &str = "ghcr.io/weighbridge/weighbridge";
 /// Stands where the digest of the image must be put: a commit cannot hold the digest of the image that is built from
 /// it.
 const NO_DIGEST: &str = "sha256:0000000000000000000000000000000000000000000000000000000000000000";
@@ -25,8 +27,9 @@ pub fn rendered(root: &Path, helm: &OsStr) -> Result<Artifact, GenerateError> {
     }
     let chart = String::from_utf8_lossy(&output.stdout);
     let content = format!(
-        "{}#\n# Before it is applied, put the digest of the image where {} stands:\n\
-         #   sed 's/{NO_DIGEST}/<digest>/' manifests/weighbridge.yaml | kubectl apply --server-side -f -\n\
+        "{}#\n# Before it is applied, put your image where {IMAGE} stands, and its digest where {} does:\n\
+         #   sed 's|{IMAGE}|registry.example.com/weighbridge|; s/{NO_DIGEST}/sha256:…/' \\\n\
+         #     manifests/weighbridge.yaml | kubectl apply --server-side -f -\n\
          ---\napiVersion: v1\nkind: Namespace\nmetadata:\n  name: {NAMESPACE}\n  labels:\n    \
          pod-security.kubernetes.io/enforce: restricted\n{chart}",
         notice("charts/weighbridge"),
