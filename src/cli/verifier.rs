@@ -124,7 +124,8 @@ fn trust_material(json: &str) -> Result<TrustMaterial, Failure> {
     let key = |(at, key): (usize, &RawKey)| {
         PublicKey::from_pem(&key.pem).map_err(|error| unavailable(format!("key {at}: {error}")))
     };
-    Ok(TrustMaterial { keys: raw.keys.iter().enumerate().map(key).collect::<Result<_, _>>()? })
+    let keys = raw.keys.iter().enumerate().map(key).collect::<Result<_, _>>()?;
+    Ok(TrustMaterial { keys, ..TrustMaterial::default() })
 }
 
 fn path(text: &str) -> Result<ResourceName, NameError> {

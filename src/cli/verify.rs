@@ -114,7 +114,7 @@ impl Flags {
             nonce: None,
         };
         let shown_model = shown_to(&model.to_string_lossy(), 200);
-        Ok(Settings { request, trust: TrustMaterial { keys }, shown_model, output })
+        Ok(Settings { request, trust: TrustMaterial { keys, ..TrustMaterial::default() }, shown_model, output })
     }
 }
 
@@ -173,6 +173,12 @@ fn print_verified(out: &mut dyn Write, model: &str, report: &Report) -> io::Resu
     for signer in &report.signers {
         match signer {
             SignerFact::Key { fingerprint } => writeln!(out, "  signed by        key {fingerprint}")?,
+            SignerFact::Certificate { subject, root, .. } => {
+                writeln!(out, "  signed by        {} (root {root})", shown(subject))?;
+            }
+            SignerFact::Keyless { identity, issuer, .. } => {
+                writeln!(out, "  signed by        {} (known to {})", shown(identity), shown(issuer))?;
+            }
         }
     }
     let digests = [("model digest", report.model_digest), ("manifest digest", report.manifest_digest)];

@@ -35,8 +35,8 @@ pub(super) fn check<'a>(policy: &'a CompiledPolicy, signers: &[SignerStatus]) ->
 
 /// The fingerprint that a signer is known by; an absent one matches nobody.
 fn fingerprint(signer: &SignerStatus) -> Option<&str> {
-    let SignerStatus { kind: SignerKind::Key, fingerprint } = signer;
-    fingerprint.as_deref()
+    let SignerStatus { kind, fingerprint } = signer;
+    fingerprint.as_deref().filter(|_| *kind == SignerKind::Key)
 }
 
 fn who(signed: &BTreeSet<&str>) -> String {

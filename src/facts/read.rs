@@ -43,9 +43,9 @@ fn gather(
     let verified = verify(&bundle, trust, now);
     let (statement, signature) = match verified {
         Ok(verified) => {
-            let (signer, statement) = verified.into_parts();
+            let (signers, statement) = verified.into_parts();
             report.signature_verified = Some(true);
-            report.signers = vec![SignerFact::from(signer)];
+            report.signers = signers.into_iter().map(SignerFact::from).collect();
             (statement, Ok(()))
         }
         Err(rejection) => (worth_reading(&bundle, rejection.clone(), &request.place)?, Err(Finding::from(rejection))),

@@ -3,12 +3,13 @@
 //! Written by a verifier, read by the operator, which trusts no byte of it before [`Report::parse`] has gone through
 //! it. At most [`MAX_REPORT_BYTES`] whatever was found: names are left away and counted, never cut in mid-JSON.
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::finding::Finding;
 use crate::api::v1alpha1::{Code, Detail, RefusedCode, UnknownCode};
 use crate::model::{Digest, Names, ResourceName, shown, shown_to};
-use crate::signature::Signer;
+use crate::signature::{CertificateFacts, KeylessFacts, Signer};
 
 /// The most that a report takes, in bytes: the kubelet divides 12 KiB among the containers of a Pod, and cuts what is
 /// longer.
@@ -114,6 +115,43 @@ pub enum SignerFact {
     Key {
         /// SHA-256 of the key's `SubjectPublicKeyInfo`.
         fingerprint: Digest,
+    },
+    /// The holder of a certificate, proved by a set of roots under a profile.
+    Certificate {
+        /// SHA-256 of the leaf's `SubjectPublicKeyInfo`.
+        fingerprint: Digest,
+        /// The leaf's subject, as RFC 4514 writes it.
+        subject: String,
+        /// The leaf's issuer, as RFC 4514 writes it.
+        issuer: String,
+        /// The leaf's alternative names: `uri:…`, `dns:…`, `email:…`.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        names: Vec<String>,
+        /// When the leaf ends.
+        not_after: Timestamp,
+        /// SHA-256 of the root's `SubjectPublicKeyInfo`.
+        root: Digest,
+        /// Digest of the set of roots.
+        trust: Digest,
+        /// `Strict` or `Reference`.
+        profile: String,
+    },
+    /// An identity, proved by a Sigstore instance.
+    Keyless {
+        /// An e-mail address or a URI.
+        identity: String,
+        /// The OIDC issuer.
+        issuer: String,
+        /// When it was signed, by the earliest trusted time.
+        signed_at: Timestamp,
+        /// Digest of the instance's root.
+        trust: Digest,
+        /// Id of the log's key, in hexadecimal digits.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        log: Option<String>,
+        /// The subject of the timestamp authority's certificate.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        timestamp_authority: Option<String>,
     },
 }
 
@@ -298,6 +336,28 @@ impl From<Signer> for SignerFact {
     fn from(signer: Signer) -> Self {
         match signer {
             Signer::Key { fingerprint } => SignerFact::Key { fingerprint },
+            Signer::Certificate(CertificateFacts {
+                fingerprint,
+                subject,
+                issuer,
+                names,
+                not_after,
+                root,
+                trust,
+                profile,
+            }) => SignerFact::Certificate {
+                fingerprint,
+                subject,
+                issuer,
+                names: names.iter().map(ToString::to_string).collect(),
+                not_after,
+                root,
+                trust,
+                profile: profile.as_str().to_owned(),
+            },
+            Signer::Keyless(KeylessFacts { identity, issuer, signed_at, trust, log, timestamp_authority }) => {
+                SignerFact::Keyless { identity, issuer, signed_at, trust, log, timestamp_authority }
+            }
         }
     }
 }

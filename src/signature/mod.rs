@@ -4,20 +4,26 @@
 //! or a typed rejection. It reads no file, asks no server and no clock.
 //!
 //! ```text
-//!   bytes ─ Bundle::parse ─► Bundle ─ verify(trust, now) ─► Verified { manifest, serialization, signer }
+//!   bytes ─ Bundle::parse ─► Bundle ─ verify(trust, now) ─► Verified { manifest, serialization, signers }
 //! ```
 //!
 //! What is verified today: bundles signed with a key, `method: files`, `hash_type: sha256`. Other parts of the format
 //! are recognised and rejected as unsupported, by name.
 
+mod authority;
 mod bundle;
+mod certificate;
 mod dsse;
 mod key;
+mod keyless;
 mod statement;
 mod verify;
 
+pub use authority::{Authority, CertificatePin, IdentityError, IdentityPattern, TextPattern};
 pub use bundle::{Bundle, BundleError, MAX_BUNDLE_BYTES};
+pub use certificate::{AlternativeName, CertificateFacts, CertificateTrust, Profile, RootsError};
 pub use dsse::PAYLOAD_TYPE;
 pub use key::{Curve, KeyError, PublicKey};
+pub use keyless::{KeylessFacts, KeylessTrust, TrustedRootError};
 pub use statement::{MAX_IGNORE_PATHS, PREDICATE_TYPE, Serialization, Statement, StatementError};
 pub use verify::{Rejection, RejectionCode, Signer, TrustMaterial, Verified, claimed, verify};

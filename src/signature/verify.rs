@@ -7,8 +7,10 @@
 use jiff::Timestamp;
 
 use super::bundle::{Bundle, BundleError, Material};
+use super::certificate::{self, CertificateFacts, CertificateTrust};
 use super::dsse::PAYLOAD_TYPE;
 use super::key::PublicKey;
+use super::keyless::{self, KeylessFacts, KeylessTrust};
 use super::statement::{Serialization, Statement, StatementError};
 use crate::model::{Digest, Manifest, Names, shown};
 
@@ -17,6 +19,10 @@ use crate::model::{Digest, Manifest, Names, shown};
 pub struct TrustMaterial {
     /// Public keys, each of which is enough.
     pub keys: Vec<PublicKey>,
+    /// Roots of certificate chains, each with its profile.
+    pub certificates: Vec<CertificateTrust>,
+    /// Sigstore instances.
+    pub keyless: Vec<KeylessTrust>,
 }
 
 /// Who signed, by what was checked.
@@ -27,13 +33,17 @@ pub enum Signer {
         /// SHA-256 of the key's `SubjectPublicKeyInfo`.
         fingerprint: Digest,
     },
+    /// The holder of a certificate.
+    Certificate(CertificateFacts),
+    /// An identity that Sigstore vouched for.
+    Keyless(KeylessFacts),
 }
 
 /// A bundle whose signature and statement hold. Made by [`verify`] alone.
 #[derive(Clone, Debug)]
 pub struct Verified {
     statement: Statement,
-    signer: Signer,
+    signers: Vec<Signer>,
 }
 
 impl Verified {
@@ -47,14 +57,15 @@ impl Verified {
         &self.statement.serialization
     }
 
-    /// Who signed them.
-    pub fn signer(&self) -> &Signer {
-        &self.signer
+    /// Who signed them: the one signer of the bundle, once for each part of the trust material that proves it. Never
+    /// empty.
+    pub fn signers(&self) -> &[Signer] {
+        &self.signers
     }
 
-    /// Signer and statement, taken apart.
-    pub fn into_parts(self) -> (Signer, Statement) {
-        (self.signer, self.statement)
+    /// Signers and statement, taken apart.
+    pub fn into_parts(self) -> (Vec<Signer>, Statement) {
+        (self.signers, self.statement)
     }
 }
 
@@ -116,15 +127,18 @@ impl Rejection {
     }
 }
 
-/// Verifies a bundle at a point in time. (Keys carry no dates, so that today it matters to none of the materials.)
-pub fn verify(bundle: &Bundle, trust: &TrustMaterial, _now: Timestamp) -> Result<Verified, Rejection> {
-    let signer = match &bundle.material {
-        Material::PublicKey { hint } => verify_key(bundle, hint.as_deref(), &trust.keys)?,
-        Material::CertificateChain => return Err(Rejection::Material("a certificate")),
-        Material::Keyless => return Err(Rejection::Material("a Sigstore identity")),
+/// Verifies a bundle at a point in time.
+pub fn verify(bundle: &Bundle, trust: &TrustMaterial, now: Timestamp) -> Result<Verified, Rejection> {
+    let TrustMaterial { keys, certificates, keyless } = trust;
+    let signers = match &bundle.material {
+        Material::PublicKey { hint } => vec![verify_key(bundle, hint.as_deref(), keys)?],
+        Material::CertificateChain => {
+            certificate::verify(bundle, certificates, now)?.into_iter().map(Signer::Certificate).collect()
+        }
+        Material::Keyless => keyless::verify(bundle, keyless, now)?.into_iter().map(Signer::Keyless).collect(),
     };
     let statement = Statement::parse(&bundle.payload)?;
-    Ok(Verified { statement, signer })
+    Ok(Verified { statement, signers })
 }
 
 /// What a bundle says, whoever wrote it: nobody's signature was checked. It serves to say what lies on a volume while

@@ -89,7 +89,7 @@ fn every_flipped_bit_of_payload_and_signature_counts() {
 fn trust_is_what_the_verifier_was_given() {
     let (signer, other) = (Signer::new(P256), Signer::new(P384));
     let bundle = signer.sign(&statement(&files(&["a"])));
-    let both = TrustMaterial { keys: vec![other.key.clone(), signer.key.clone()] };
+    let both = TrustMaterial { keys: vec![other.key.clone(), signer.key.clone()], ..TrustMaterial::default() };
     assert_eq!(code(&bundle, &both), None);
     assert_eq!(code(&bundle, &TrustMaterial::default()), Some(UntrustedSigner));
     let rejection = check(&bundle, &other.trust()).unwrap_err();

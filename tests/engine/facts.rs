@@ -304,7 +304,7 @@ fn single_files_are_models_too() {
 #[test]
 fn the_vectors_of_the_reference_verify() {
     let pem = fs::read_to_string(vectors().join("keys/signing-key-pub.pem")).unwrap();
-    let trust = TrustMaterial { keys: vec![PublicKey::from_pem(&pem).unwrap()] };
+    let trust = TrustMaterial { keys: vec![PublicKey::from_pem(&pem).unwrap()], ..TrustMaterial::default() };
     let folder = vectors().join("v1.0.1-elliptic-key");
     let request = laptop(&folder, ".");
     assert_eq!(code(&read_with(&request, &trust)), Some(RefusedCode::UnsignedFiles.into()));

@@ -37,7 +37,7 @@ impl Signer {
     }
 
     pub(crate) fn trust(&self) -> TrustMaterial {
-        TrustMaterial { keys: vec![self.key.clone()] }
+        TrustMaterial { keys: vec![self.key.clone()], ..TrustMaterial::default() }
     }
 
     /// A bundle around a payload, as the reference writes it.

@@ -11,11 +11,11 @@ fn bundles_signed_with_a_key_verify() {
     let pem = fs::read_to_string(vectors().join("keys/signing-key-pub.pem")).unwrap();
     let key = PublicKey::from_pem(&pem).unwrap();
     let fingerprint = key.fingerprint();
-    let trust = TrustMaterial { keys: vec![key] };
+    let trust = TrustMaterial { keys: vec![key], ..TrustMaterial::default() };
     for (folder, names) in [("v0.3.1-elliptic-key", &["."][..]), ("v1.0.1-elliptic-key", &["signme-1", "signme-2"])] {
         let text = fs::read(vectors().join(folder).join("model.sig")).unwrap();
         let verified = verify(&Bundle::parse(&text).unwrap(), &trust, jiff::Timestamp::UNIX_EPOCH).unwrap();
-        assert_eq!(verified.signer(), &Signer::Key { fingerprint }, "{folder}");
+        assert_eq!(verified.signers(), [Signer::Key { fingerprint }], "{folder}");
         let listed: Vec<&str> = verified.manifest().entries().iter().map(|entry| entry.name.as_str()).collect();
         assert_eq!(listed, names, "{folder}");
     }

@@ -306,6 +306,10 @@ pub struct SignerStatus {
 pub enum SignerKind {
     /// A public key.
     Key,
+    /// A certificate of a chain to a listed root.
+    Certificate,
+    /// An identity that Sigstore vouched for.
+    Keyless,
 }
 
 #[cfg(test)]

@@ -261,6 +261,10 @@ fn signer(fact: &SignerFact) -> SignerStatus {
         SignerFact::Key { fingerprint } => {
             SignerStatus { kind: SignerKind::Key, fingerprint: Some(fingerprint.to_string()) }
         }
+        SignerFact::Certificate { fingerprint, .. } => {
+            SignerStatus { kind: SignerKind::Certificate, fingerprint: Some(fingerprint.to_string()) }
+        }
+        SignerFact::Keyless { .. } => SignerStatus { kind: SignerKind::Keyless, fingerprint: None },
     }
 }
 
