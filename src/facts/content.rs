@@ -5,7 +5,8 @@ use super::locate::{Located, is_system_folder};
 use super::pace::Pace;
 use super::request::{Place, Progress, Request};
 use crate::model::{
-    ContentRules, Found, Kind, Links, Manifest, Names, ResourceName, Tree, TreeFile, Visit, hash_files, walk,
+    ContentRules, FileDigests, Found, HashedFile, Hashing, Kind, Links, Manifest, Names, ResourceName, Tree, TreeFile,
+    Visit, hash_files, walk,
 };
 use crate::signature::Statement;
 
@@ -47,6 +48,10 @@ pub(super) fn check(
     let mut extra = tree.unsignable;
     (others.iter().filter(|file| !rules.ignores(&file.name))).for_each(|file| extra.add(file.name.as_str()));
 
+    // Nobody waits until a file is read whose length already shows that it is another one.
+    let (resized, listed): (Vec<TreeFile>, Vec<TreeFile>) =
+        listed.into_iter().partition(|file| is_resized(manifest, &name_as_listed(&file.name), file.bytes));
+
     let bytes = listed.iter().map(|file| file.bytes).sum();
     progress.begin(listed.len(), bytes);
     let pace = Pace::new(request.bytes_per_second);
@@ -54,10 +59,21 @@ pub(super) fn check(
         progress.advance(bytes);
         pace.take(bytes);
     };
-    let hashed = hash_files(&located.folder, &listed, links, manifest.algorithm(), request.threads, &advance)?;
+    let (method, algorithm) = (manifest.method(), manifest.algorithm());
+    let hashing = Hashing { links, method, algorithm, threads: request.threads };
+    let mut hashed = hash_files(&located.folder, &listed, &hashing, &advance)?;
     read.bytes = Some(bytes);
-    let hashed = hashed.into_iter().map(|(name, digest)| (name_as_listed(&name), digest)).collect();
-    Ok(manifest.compare(Found { hashed, extra }, &rules)?)
+    hashed.iter_mut().for_each(|file: &mut HashedFile| file.name = name_as_listed(&file.name));
+    let resized = resized.iter().map(|file| name_as_listed(&file.name)).collect();
+    Ok(manifest.compare(Found { hashed, resized, extra }, &rules)?)
+}
+
+/// Whether the listed file is said to have another length. Only shards say how long their file is.
+fn is_resized(manifest: &Manifest, name: &ResourceName, there: u64) -> bool {
+    match manifest.file(name).map(|file| &file.digests) {
+        Some(FileDigests::Shards { bytes, .. }) => *bytes != there,
+        Some(FileDigests::Whole(_)) | None => false,
+    }
 }
 
 fn rules(statement: &Statement, request: &Request) -> ContentRules {

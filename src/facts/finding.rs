@@ -60,6 +60,15 @@ fn detail_of(rejection: &Rejection) -> Option<Detail> {
             ManifestError::Duplicate(_) | ManifestError::CaseOnly(_) => Some(Detail::DuplicateName),
             ManifestError::Name { .. } | ManifestError::RootAmongOthers => Some(Detail::InvalidName),
             ManifestError::Unsorted(_) => Some(Detail::Unsorted),
+            ManifestError::ShardOverlap(_) => Some(Detail::ShardOverlap),
+            ManifestError::ShardGap(_) | ManifestError::ShardNotFromStart(_) => Some(Detail::ShardGap),
+            ManifestError::Sharded(_)
+            | ManifestError::Whole(_)
+            | ManifestError::ShardEmpty(_)
+            | ManifestError::ShardTooLong(_)
+            | ManifestError::ShardTooShort(_) => Some(Detail::ShardRange),
+            // The statement has a digest of another length then, which is no detail; the last is said to signers only.
+            ManifestError::Algorithms(_) | ManifestError::EmptyFile(_) => None,
             ManifestError::TooMany => None,
         },
         _ => None,

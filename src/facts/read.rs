@@ -53,7 +53,7 @@ fn gather(
     drop(bundle);
     report.model_digest = Some(statement.manifest.root_digest());
     report.manifest_digest = Some(statement.manifest.manifest_digest());
-    report.files = Some(statement.manifest.entries().len() as u64);
+    report.files = Some(statement.manifest.files().len() as u64);
     if request.extent == Extent::SignatureOnly {
         return signature;
     }

@@ -5,7 +5,7 @@
 use std::cmp::Ordering;
 use std::fmt;
 
-use super::{Digest, Manifest, ResourceName, shown};
+use super::{FileDigests, HashedFile, Manifest, ResourceName, shown};
 
 /// How many names of each sort a difference shows: enough to see the pattern; the count says the rest.
 pub const NAMES_SHOWN: usize = 3;
@@ -14,7 +14,9 @@ pub const NAMES_SHOWN: usize = 3;
 #[derive(Clone, Debug, Default)]
 pub struct Found {
     /// Files that were hashed, in any order.
-    pub hashed: Vec<(ResourceName, Digest)>,
+    pub hashed: Vec<HashedFile>,
+    /// Listed files whose length alone shows that they are altered, so that nobody read them.
+    pub resized: Vec<ResourceName>,
     /// Files that are there and were not hashed because no manifest can or does list them, already fit to be shown.
     pub extra: Names,
 }
@@ -99,24 +101,27 @@ impl fmt::Display for ContentMismatch {
 
 impl Manifest {
     /// Whether what was found is what this manifest lists, under rules about what may lie beside it.
-    pub fn compare(&self, mut found: Found, rules: &ContentRules) -> Result<(), ContentMismatch> {
-        found.hashed.sort_by(|a, b| a.0.cmp(&b.0));
+    pub fn compare(&self, found: Found, rules: &ContentRules) -> Result<(), ContentMismatch> {
+        let Found { hashed, resized, extra } = found;
+        let mut there: Vec<(&ResourceName, Option<&FileDigests>)> = resized.iter().map(|name| (name, None)).collect();
+        there.extend(hashed.iter().map(|HashedFile { name, digests }| (name, Some(digests))));
+        there.sort_by_key(|(name, _)| *name);
         let mut mismatch = ContentMismatch::default();
-        let (mut listed, mut there) = (self.entries().iter().peekable(), found.hashed.iter().peekable());
+        let (mut listed, mut there) = (self.files().iter().peekable(), there.into_iter().peekable());
         loop {
             let order = match (listed.peek(), there.peek()) {
                 (None, None) => break,
                 (Some(_), None) => Ordering::Less,
                 (None, Some(_)) => Ordering::Greater,
-                (Some(entry), Some((name, _))) => entry.name.cmp(name),
+                (Some(signed), Some((name, _))) => signed.name.cmp(name),
             };
-            let entry = if order.is_le() { listed.next() } else { None };
+            let signed = if order.is_le() { listed.next() } else { None };
             let file = if order.is_ge() { there.next() } else { None };
-            match (entry, file) {
-                (Some(entry), Some((_, digest))) if entry.digest != *digest => {
-                    mismatch.altered.add(entry.name.as_str());
+            match (signed, file) {
+                (Some(signed), Some((_, digests))) if digests != Some(&signed.digests) => {
+                    mismatch.altered.add(signed.name.as_str());
                 }
-                (Some(entry), None) => mismatch.missing.add(entry.name.as_str()),
+                (Some(signed), None) => mismatch.missing.add(signed.name.as_str()),
                 (None, Some((name, _))) if !rules.unsigned_allowed && !rules.ignores(name) => {
                     mismatch.unsigned.add(name.as_str());
                 }
@@ -125,8 +130,8 @@ impl Manifest {
         }
         if !rules.unsigned_allowed {
             let room = NAMES_SHOWN.saturating_sub(mismatch.unsigned.first.len());
-            mismatch.unsigned.first.extend(found.extra.first.into_iter().take(room));
-            mismatch.unsigned.count += found.extra.count;
+            mismatch.unsigned.first.extend(extra.first.into_iter().take(room));
+            mismatch.unsigned.count += extra.count;
         }
         if mismatch == ContentMismatch::default() { Ok(()) } else { Err(mismatch) }
     }
@@ -134,14 +139,16 @@ impl Manifest {
 
 #[cfg(test)]
 mod tests {
-    use super::super::manifest::tests::{entry, manifest};
+    use super::super::manifest::tests::{entry, manifest, shards_of};
+    use super::super::{Hasher, Method};
     use super::*;
     use proptest::prelude::*;
     use std::collections::BTreeMap;
 
     fn found(files: &[(&str, &str)]) -> Found {
-        let hashed = files.iter().map(|(name, content)| entry(name, content)).map(|e| (e.name, e.digest)).collect();
-        Found { hashed, extra: Names::default() }
+        let hashed = files.iter().map(|(name, content)| entry(name, content));
+        let hashed = hashed.map(|entry| HashedFile { name: entry.name, digests: FileDigests::Whole(entry.digest) });
+        Found { hashed: hashed.collect(), ..Found::default() }
     }
 
     #[test]
@@ -152,6 +159,26 @@ mod tests {
         let mismatch = manifest.compare(found(&[("a", "x"), ("b", "b"), ("d", "d")]), &rules).unwrap_err();
         assert_eq!(mismatch.to_string(), "1 altered: a; 1 missing: c; 1 not signed: d");
         assert!(!mismatch.is_unsigned_only());
+    }
+
+    #[test]
+    fn any_difference_between_shards_is_an_alteration() {
+        let digest = |at: u64| Hasher::sha256(&at.to_be_bytes());
+        let file = |bytes, digests: &[u64]| {
+            let digests = FileDigests::Shards { bytes, digests: digests.iter().copied().map(digest).collect() };
+            HashedFile { name: ResourceName::parse("a").unwrap(), digests }
+        };
+        let manifest = Manifest::of(shards_of(10), vec![file(25, &[1, 2, 3])]).unwrap();
+        let compare = |hashed| manifest.compare(Found { hashed, ..Found::default() }, &ContentRules::default());
+        assert_eq!(compare(vec![file(25, &[1, 2, 3])]), Ok(()));
+        for other in
+            [file(24, &[1, 2, 3]), file(25, &[1, 2, 4]), file(20, &[1, 2]), file(35, &[1, 2, 3, 4]), file(0, &[])]
+        {
+            assert_eq!(compare(vec![other]).unwrap_err().to_string(), "1 altered: a");
+        }
+        let resized = vec![ResourceName::parse("a").unwrap()];
+        let mismatch = manifest.compare(Found { resized, ..Found::default() }, &ContentRules::default()).unwrap_err();
+        assert_eq!(mismatch.to_string(), "1 altered: a");
     }
 
     #[test]
@@ -192,7 +219,7 @@ mod tests {
             listed in proptest::collection::btree_map("[a-e]", "[xy]", 1..5),
             there in proptest::collection::btree_map("[a-e]", "[xy]", 0..5),
         ) {
-            let manifest = Manifest::new(listed.iter().map(|(name, content)| entry(name, content)).collect()).unwrap();
+            let manifest = Manifest::new(Method::Files, listed.iter().map(|(name, content)| entry(name, content)).collect()).unwrap();
             let pairs: Vec<(&str, &str)> = there.iter().map(|(n, c)| (n.as_str(), c.as_str())).collect();
             let result = manifest.compare(found(&pairs), &ContentRules::default());
             let count = |of: &BTreeMap<String, String>, test: &dyn Fn(&String, &String) -> bool| of.iter().filter(|(n, c)| test(n, c)).count();

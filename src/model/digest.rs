@@ -5,18 +5,29 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// A hash algorithm that files of a model may be hashed with.
+/// The length of the longest digest, in bytes.
+const MAX_DIGEST_BYTES: usize = 64;
+
+/// A hash algorithm that files of a model may be hashed with. Those of the OMS specification, section "Hashing".
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum HashAlgorithm {
-    /// SHA-256, the one that every implementation of the format must have.
+    /// SHA-256 (FIPS 180-4), the one that every implementation of the format must have.
     Sha256,
+    /// BLAKE2b (RFC 7693) with digests of 64 bytes.
+    Blake2b,
+    /// BLAKE3 with digests of 32 bytes.
+    Blake3,
 }
 
 impl HashAlgorithm {
+    /// All of them.
+    pub const ALL: [HashAlgorithm; 3] = [HashAlgorithm::Sha256, HashAlgorithm::Blake2b, HashAlgorithm::Blake3];
+
     /// The length of a digest, in bytes.
     pub const fn digest_bytes(self) -> usize {
         match self {
-            HashAlgorithm::Sha256 => 32,
+            HashAlgorithm::Sha256 | HashAlgorithm::Blake3 => 32,
+            HashAlgorithm::Blake2b => 64,
         }
     }
 
@@ -24,12 +35,14 @@ impl HashAlgorithm {
     pub const fn as_str(self) -> &'static str {
         match self {
             HashAlgorithm::Sha256 => "sha256",
+            HashAlgorithm::Blake2b => "blake2b",
+            HashAlgorithm::Blake3 => "blake3",
         }
     }
 
     /// The algorithm of that name, if this version has it.
     pub fn from_name(name: &str) -> Option<Self> {
-        (name == "sha256").then_some(HashAlgorithm::Sha256)
+        Self::ALL.into_iter().find(|algorithm| algorithm.as_str() == name)
     }
 }
 
@@ -43,7 +56,8 @@ impl fmt::Display for HashAlgorithm {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Digest {
     algorithm: HashAlgorithm,
-    bytes: [u8; 32],
+    /// Those beyond the algorithm's length are zero, so that comparing all of them compares the digests.
+    bytes: [u8; MAX_DIGEST_BYTES],
 }
 
 /// Why text or bytes are not a digest.
@@ -68,7 +82,24 @@ pub enum DigestError {
 impl Digest {
     /// A SHA-256 digest from its 32 bytes.
     pub const fn sha256(bytes: [u8; 32]) -> Self {
-        Digest { algorithm: HashAlgorithm::Sha256, bytes }
+        Digest::padded(HashAlgorithm::Sha256, &bytes)
+    }
+
+    /// A BLAKE2b digest from its 64 bytes.
+    pub const fn blake2b(bytes: [u8; 64]) -> Self {
+        Digest::padded(HashAlgorithm::Blake2b, &bytes)
+    }
+
+    /// A BLAKE3 digest from its 32 bytes.
+    pub const fn blake3(bytes: [u8; 32]) -> Self {
+        Digest::padded(HashAlgorithm::Blake3, &bytes)
+    }
+
+    /// `raw` has the algorithm's length.
+    const fn padded(algorithm: HashAlgorithm, raw: &[u8]) -> Self {
+        let mut bytes = [0; MAX_DIGEST_BYTES];
+        bytes.split_at_mut(raw.len()).0.copy_from_slice(raw);
+        Digest { algorithm, bytes }
     }
 
     /// The digest that these hexadecimal digits of either case spell.
@@ -77,7 +108,7 @@ impl Digest {
         if hex.len() != expected * 2 {
             return Err(DigestError::Length { algorithm, expected });
         }
-        let mut bytes = [0; 32];
+        let mut bytes = [0; MAX_DIGEST_BYTES];
         for (byte, pair) in bytes.iter_mut().zip(hex.as_bytes().chunks_exact(2)) {
             *byte = nibble(pair[0])? << 4 | nibble(pair[1])?;
         }
@@ -162,11 +193,30 @@ mod tests {
     }
 
     #[test]
+    fn each_algorithm_is_read_by_its_name_and_length() {
+        for algorithm in HashAlgorithm::ALL {
+            let hex = "5c".repeat(algorithm.digest_bytes());
+            let digest: Digest = format!("{algorithm}:{hex}").parse().unwrap();
+            assert_eq!((digest.algorithm(), digest.to_hex()), (algorithm, hex));
+        }
+        assert_eq!(Digest::blake2b([92; 64]).to_string(), format!("blake2b:{}", "5c".repeat(64)));
+        assert_ne!(Digest::sha256([92; 32]), Digest::blake3([92; 32]));
+    }
+
+    #[test]
     fn what_is_no_digest_is_refused() {
         for (text, error) in [
             ("", DigestError::Algorithm),
             ("sha1:00", DigestError::Algorithm),
             ("sha256:00", DigestError::Length { algorithm: HashAlgorithm::Sha256, expected: 32 }),
+            (
+                &format!("sha256:{}", "0".repeat(128)),
+                DigestError::Length { algorithm: HashAlgorithm::Sha256, expected: 32 },
+            ),
+            (
+                &format!("blake2b:{}", "0".repeat(64)),
+                DigestError::Length { algorithm: HashAlgorithm::Blake2b, expected: 64 },
+            ),
             (&format!("sha256:{}", "g".repeat(64)), DigestError::Hex),
         ] {
             assert_eq!(text.parse::<Digest>(), Err(error), "{text}");

@@ -12,7 +12,7 @@ use serde::de::{Deserializer, IgnoredAny, SeqAccess, Visitor};
 use super::bundle::json_error;
 use super::verify::RejectionCode;
 use crate::model::{
-    Digest, DigestError, Entry, HashAlgorithm, MAX_RESOURCES, Manifest, ManifestError, ResourceName, shown,
+    Digest, DigestError, Entry, HashAlgorithm, MAX_RESOURCES, Manifest, ManifestError, Method, ResourceName, shown,
 };
 
 /// The predicate that OMS 1.0 defines.
@@ -69,7 +69,9 @@ pub enum StatementError {
     #[error("the model was signed with the method `{0}`, which is not supported; sign it with the method `files`")]
     Method(String),
     /// Another hash.
-    #[error("the model was signed with the hash `{0}`, which is not supported; sign it with `sha256`")]
+    #[error(
+        "the model was signed with the hash `{0}`, which is not supported; sign it with `sha256`, `blake2b` or `blake3`"
+    )]
     HashType(String),
     /// A file hashed otherwise than the statement says of all files.
     #[error("`{name}` is listed with the hash `{algorithm}`, which is not the statement's")]
@@ -94,9 +96,9 @@ pub enum StatementError {
     #[error("the statement is about the digest {stated}, and the listed files have {computed}")]
     RootDigest {
         /// What the statement says.
-        stated: Digest,
+        stated: Box<Digest>,
         /// What its files give.
-        computed: Digest,
+        computed: Box<Digest>,
     },
     /// More than [`MAX_IGNORE_PATHS`].
     #[error("the statement ignores more than {MAX_IGNORE_PATHS} paths")]
@@ -201,7 +203,7 @@ impl Statement {
         let manifest = manifest(raw.predicate.resources, algorithm)?;
         let computed = manifest.root_digest();
         if computed != stated {
-            return Err(StatementError::RootDigest { stated, computed });
+            return Err(StatementError::RootDigest { stated: Box::new(stated), computed: Box::new(computed) });
         }
         Ok(Statement { manifest, serialization })
     }
@@ -246,9 +248,9 @@ fn manifest(raw: AtMost<MAX_RESOURCES, RawResource<'_>>, expected: HashAlgorithm
         let digest = Digest::from_hex(expected, &digest)
             .map_err(|problem| StatementError::Digest { name: shown(&name), problem })?;
         let name = ResourceName::parse(&name).map_err(|problem| ManifestError::Name { name: shown(&name), problem })?;
-        entries.push(Entry { name, digest });
+        entries.push(Entry::whole(name, digest));
     }
-    Ok(Manifest::new(entries)?)
+    Ok(Manifest::new(Method::Files, entries)?)
 }
 
 /// A list that keeps the first `LIMIT` items and counts the others, so that a long list costs no memory.

@@ -16,7 +16,7 @@ fn bundles_signed_with_a_key_verify() {
         let text = fs::read(vectors().join(folder).join("model.sig")).unwrap();
         let verified = verify(&Bundle::parse(&text).unwrap(), &trust, jiff::Timestamp::UNIX_EPOCH).unwrap();
         assert_eq!(verified.signers(), [Signer::Key { fingerprint }], "{folder}");
-        let listed: Vec<&str> = verified.manifest().entries().iter().map(|entry| entry.name.as_str()).collect();
+        let listed: Vec<&str> = verified.manifest().files().iter().map(|file| file.name.as_str()).collect();
         assert_eq!(listed, names, "{folder}");
     }
 }

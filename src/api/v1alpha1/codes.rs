@@ -158,6 +158,12 @@ closed_set! {
         InvalidName,
         /// The resources are in no order that the format allows.
         Unsorted,
+        /// Bytes of a file belong to two shards.
+        ShardOverlap,
+        /// Bytes of a file belong to no shard.
+        ShardGap,
+        /// A shard has another length than all have, or none; or a file is listed whole among shards.
+        ShardRange,
         /// More than one bundle could be meant.
         AmbiguousBundle,
         /// The statement lists no file at all.
