@@ -184,6 +184,43 @@ impl Tenant {
         self.kubectl().run(&["wait", phase, "--timeout=60s", "persistentvolumeclaim", name]).expect_success();
     }
 
+    /// Puts the volume of another claim, which goes, behind the name of a claim that is gone.
+    pub fn swap_in(&self, other: &str, name: &str) {
+        let volume = format!("{}-{other}", self.namespace);
+        self.kubectl().run(&["delete", "persistentvolumeclaim", other, "--timeout=60s"]).expect_success();
+        let anew = json!({ "spec": { "claimRef": { "namespace": self.namespace, "name": name, "uid": null } } });
+        let patch = ["patch", "persistentvolume", &volume, "--type=merge", "--patch", &anew.to_string()];
+        self.cluster.kubectl().run(&patch).expect_success();
+        self.bind(name, &volume);
+    }
+
+    /// An account that has every right in this namespace: `admin`, and a Role with `*` on everything.
+    pub fn attacker(&self) -> Kubectl {
+        let account = format!("{}:attacker", self.namespace);
+        let role = json!({
+            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": { "name": "all" },
+            "rules": [{ "apiGroups": ["*"], "resources": ["*"], "verbs": ["*"] }],
+        });
+        self.kubectl().apply(&role).expect_success();
+        for arguments in [
+            &["create", "serviceaccount", "attacker"][..],
+            &["create", "rolebinding", "admin", "--clusterrole=admin", "--serviceaccount", &account],
+            &["create", "rolebinding", "all", "--role=all", "--serviceaccount", &account],
+        ] {
+            self.kubectl().run(arguments).expect_success();
+        }
+        self.kubectl_as(&format!("system:serviceaccount:{account}"))
+    }
+
+    /// The verifier Pod of this namespace, once there is one.
+    pub fn verifier(&self) -> String {
+        eventually("a verifier Pod", Deadline::seconds(60), || {
+            let names = self.kubectl().run(&["get", "pods", "--output=name"]).stdout;
+            let found = names.lines().find_map(|line| line.strip_prefix("pod/weighbridge-verifier-"));
+            found.map(|rest| format!("weighbridge-verifier-{rest}")).ok_or(names)
+        })
+    }
+
     /// A Pod that mounts a claim at `/models`, sleeps, and complies with the level `restricted`.
     pub fn pod(&self, name: &str, claim: &str) -> Value {
         json!({ "apiVersion": "v1", "kind": "Pod", "metadata": { "name": name }, "spec": self.pod_spec(claim) })

@@ -17,20 +17,7 @@ fn stage(purpose: &str) -> Stage {
     let (tenant, key) = (Cluster::from_environment().tenant(purpose, &[]), Key::generate());
     tenant.enforce(&tenant.policy(&key));
     tenant.claim("model").sign(&key);
-    let account = format!("{}:attacker", tenant.namespace);
-    for arguments in [
-        &["create", "serviceaccount", "attacker"][..],
-        &["create", "rolebinding", "admin", "--clusterrole=admin", "--serviceaccount", &account],
-        &["create", "rolebinding", "all", "--role=all", "--serviceaccount", &account],
-    ] {
-        tenant.kubectl().run(arguments).expect_success();
-    }
-    let everything = json!([{ "apiGroups": ["*"], "resources": ["*"], "verbs": ["*"] }]);
-    let role = json!({
-        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": { "name": "all" }, "rules": everything,
-    });
-    tenant.kubectl().apply(&role).expect_success();
-    let attacker = tenant.kubectl_as(&format!("system:serviceaccount:{account}"));
+    let attacker = tenant.attacker();
     Stage { tenant, attacker, key }
 }
 
@@ -46,16 +33,7 @@ impl Stage {
         let mut deployment = self.tenant.deployment("chat", "model");
         deployment["spec"]["template"]["spec"]["nodeSelector"] = json!({ "no.such/node": "exists" });
         self.tenant.kubectl().apply(&deployment).expect_success();
-        self.verifier()
-    }
-
-    /// The verifier Pod of this namespace, once there is one.
-    fn verifier(&self) -> String {
-        eventually("a verifier Pod", Deadline::seconds(60), || {
-            let names = self.tenant.kubectl().run(&["get", "pods", "--output=name"]).stdout;
-            let found = names.lines().find_map(|line| line.strip_prefix("pod/weighbridge-verifier-"));
-            found.map(|rest| format!("weighbridge-verifier-{rest}")).ok_or(names)
-        })
+        self.tenant.verifier()
     }
 
     fn patch(&self, pod: &str, patch: &Value) -> Said {
@@ -152,12 +130,7 @@ fn a_claim_made_anew_under_the_same_name_is_another_claim() {
     stage.tenant.kubectl().run(&["delete", "persistentvolumeclaim", "model", "--timeout=60s"]).expect_success();
     // A volume of the attacker's, prepared elsewhere, comes in under the trusted name.
     stage.tenant.claim("prepared").write("evil.py", b"import os");
-    let volume = format!("{}-prepared", stage.tenant.namespace);
-    stage.tenant.kubectl().run(&["delete", "persistentvolumeclaim", "prepared", "--timeout=60s"]).expect_success();
-    let anew = json!({ "spec": { "claimRef": { "namespace": stage.tenant.namespace, "name": "model", "uid": null } } });
-    let patch = ["patch", "persistentvolume", &volume, "--type=merge", "--patch", &anew.to_string()];
-    stage.tenant.cluster().kubectl().run(&patch).expect_success();
-    stage.tenant.bind("model", &volume);
+    stage.tenant.swap_in("prepared", "model");
     // Whatever has been seen of the new claim by now, it is not what was verified.
     let said = stage.tenant.kubectl().apply(&stage.tenant.pod("chat", "model"));
     said.expect_refusal(&[&stage.tenant.namespace, "["]);
