@@ -4,10 +4,16 @@
 //! nothing here decides about a model.
 
 mod completions;
+mod digest;
+mod facts_text;
 mod generate;
+mod model_flags;
+mod new_file;
 mod operator;
 mod process;
+mod progress;
 mod record;
+mod sign;
 mod uninstall;
 mod verifier;
 mod verifier_flags;
@@ -18,7 +24,11 @@ use std::ffi::OsString;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
+use serde_json::json;
+
+use crate::api::v1alpha1::Code;
+use crate::facts::{Finding, Outcome};
 
 /// The gate that AI model weights pass on their way into a Kubernetes cluster.
 #[derive(Debug, Parser)]
@@ -35,6 +45,8 @@ enum Command {
     Operator(operator::Flags),
     Uninstall(uninstall::Flags),
     Verify(verify::Flags),
+    Sign(sign::Flags),
+    Digest(digest::Flags),
     Record(record::Flags),
     Verifier(verifier::Flags),
     Webhook(webhook::Flags),
@@ -48,6 +60,8 @@ impl Command {
             Command::Operator(flags) => flags.run(out),
             Command::Uninstall(flags) => flags.run(out),
             Command::Verify(flags) => flags.run(out),
+            Command::Sign(flags) => flags.run(out),
+            Command::Digest(flags) => flags.run(out),
             Command::Record(flags) => flags.run(out),
             Command::Verifier(flags) => flags.run(),
             Command::Webhook(flags) => flags.run(out),
@@ -83,6 +97,15 @@ impl Exit {
     }
 }
 
+/// How a result is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Output {
+    /// For people.
+    Text,
+    /// For programs: an object in one line.
+    Json,
+}
+
 /// Why the arguments make no sense, in a sentence.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
@@ -111,13 +134,39 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, out: &mut dyn Write, e
     })
 }
 
+/// Prints what stands in the way of a model, and gives the exit code that says so.
+fn print_finding(out: &mut dyn Write, output: Output, failed: &str, model: &str, finding: &Finding) -> Exit {
+    let Finding { code, message, .. } = finding;
+    // A reader that has gone away does not change what was found.
+    let _ = match output {
+        Output::Text => writeln!(out, "{}", sentence(failed, model, message, *code)),
+        Output::Json => writeln!(out, "{}", json!({ "version": 1, "outcome": Outcome::from(finding.clone()) })),
+    };
+    if matches!(code, Code::Refused(_)) { Exit::Refused } else { Exit::Undetermined }
+}
+
+/// A verdict and why, for people. A message that names the model itself does not need it named before.
+fn sentence(verdict: &str, model: &str, message: &str, code: Code) -> String {
+    let names_it = message.contains(&format!("`{model}`"));
+    let model = if names_it { String::new() } else { format!("{model}: ") };
+    format!("{verdict}: {model}{message} [{code}]")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::v1alpha1::UnknownCode;
     use clap::CommandFactory as _;
 
     #[test]
     fn the_flags_are_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_sentence_names_the_model_once() {
+        let code = Code::Unknown(UnknownCode::SourceMissing);
+        assert_eq!(sentence("Refused", "m", "no signature", code), "Refused: m: no signature [SourceMissing]");
+        assert_eq!(sentence("Refused", "m", "`m` is away", code), "Refused: `m` is away [SourceMissing]");
     }
 }

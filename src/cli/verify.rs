@@ -2,20 +2,18 @@
 
 use std::fs;
 use std::io::{self, Write};
-use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use clap::{Args, ValueEnum};
-use indicatif::{HumanBytes, HumanDuration, ProgressBar, ProgressStyle};
+use clap::Args;
 
-use super::{Exit, UsageError};
+use super::facts_text::{LeftOut, Rows, heading};
+use super::model_flags::{Model, ModelFlags};
+use super::progress::Bar;
+use super::{Exit, Output, UsageError, sentence};
 use crate::api::v1alpha1::Detail;
 use crate::clock;
-use crate::facts::{
-    Extent, Outcome, Place, Progress, Report, Request, SignatureLocation, SignerFact, default_threads, read,
-};
-use crate::model::{Links, ResourceName, shown, shown_to};
+use crate::facts::{Extent, Outcome, Place, Report, Request, SignatureLocation, SignerFact, read};
+use crate::model::shown;
 use crate::signature::{PublicKey, TrustMaterial};
 
 /// Verify a model on this machine against its signature.
@@ -23,8 +21,8 @@ use crate::signature::{PublicKey, TrustMaterial};
 /// Exit codes: 0 verified, 1 refused, 2 not determined, 64 usage.
 #[derive(Debug, Args)]
 pub(super) struct Flags {
-    /// The model: a folder, or a single file.
-    model: PathBuf,
+    #[command(flatten)]
+    model: ModelFlags,
 
     /// The bundle. Default: MODEL/model.sig, else the only *.sig or *.sigstore.json there; for a file, FILE.sig.
     #[arg(long, value_name = "FILE")]
@@ -34,34 +32,9 @@ pub(super) struct Flags {
     #[arg(long, value_name = "FILE", aliases = ["public-key", "public_key"])]
     key: Vec<PathBuf>,
 
-    /// A file or folder that may be unsigned, by its path here or inside the model. May be given several times. What
-    /// is signed is checked all the same.
-    #[arg(long, value_name = "PATH", aliases = ["ignore-paths", "ignore_paths"])]
-    ignore: Vec<PathBuf>,
-
-    /// Do not leave out Git's own files (.git, .gitattributes, .github, .gitignore).
-    #[arg(long, aliases = ["no-ignore_git_paths"])]
-    no_ignore_git_paths: bool,
-
-    /// Follow symbolic links to files inside the model, if the signer did.
-    #[arg(long, alias = "allow_symlinks")]
-    allow_symlinks: bool,
-
-    /// How many threads hash; at most eight are used. Default: one for each processor.
-    #[arg(long, value_name = "N")]
-    threads: Option<NonZeroUsize>,
-
     /// How to print the result.
     #[arg(long, value_enum, default_value_t = Output::Text)]
     output: Output,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Output {
-    /// For people.
-    Text,
-    /// The report, in one line.
-    Json,
 }
 
 /// What the flags mean.
@@ -77,7 +50,7 @@ impl Flags {
         let Settings { request, trust, shown_model, output } = self.settings()?;
         let bar = Bar::new();
         let report = read(&request, &trust, clock::now(), &bar);
-        bar.0.finish_and_clear();
+        bar.finish();
         if report.outcome.detail() == Some(Detail::AmbiguousBundle) {
             return Err(UsageError(report.outcome.message().unwrap_or_default().into()));
         }
@@ -95,26 +68,24 @@ impl Flags {
     }
 
     fn settings(self) -> Result<Settings, UsageError> {
-        let Flags { model, signature, key, ignore, no_ignore_git_paths, allow_symlinks, threads, output } = self;
+        let Flags { model, signature, key, output } = self;
         if key.is_empty() {
             return Err(UsageError("no authority is named: give --key FILE with a public key that you trust".into()));
         }
         let keys = key.iter().map(|file| read_key(file)).collect::<Result<_, _>>()?;
-        let (root, path) = root_and_path(&model)?;
-        let ignore = ignore.iter().map(|path| ignored(&root, path)).collect::<Result<_, _>>()?;
+        let Model { root, path, ignore, ignore_git, links, threads, shown } = model.model()?;
         let request = Request {
             root,
             path,
             signature: signature.map_or(SignatureLocation::Discover, SignatureLocation::File),
-            links: if allow_symlinks { Links::Follow } else { Links::Refuse },
+            links,
             extent: Extent::Full,
-            place: Place::Laptop { ignore, ignore_git: !no_ignore_git_paths },
-            threads: threads.unwrap_or_else(default_threads),
+            place: Place::Laptop { ignore, ignore_git },
+            threads,
             bytes_per_second: None,
             nonce: None,
         };
-        let shown_model = shown_to(&model.to_string_lossy(), 200);
-        Ok(Settings { request, trust: TrustMaterial { keys, ..TrustMaterial::default() }, shown_model, output })
+        Ok(Settings { request, trust: TrustMaterial { keys, ..TrustMaterial::default() }, shown_model: shown, output })
     }
 }
 
@@ -124,104 +95,32 @@ fn read_key(file: &Path) -> Result<PublicKey, UsageError> {
     PublicKey::from_pem(&pem).map_err(|error| wrong(error.to_string()))
 }
 
-/// A folder is its own root; a file is read in the folder that it lies in. What does not exist is found out by reading.
-fn root_and_path(model: &Path) -> Result<(PathBuf, ResourceName), UsageError> {
-    let is_file = fs::symlink_metadata(model).is_ok_and(|metadata| !metadata.is_dir()) && !model.is_dir();
-    let (Some(base), true) = (model.file_name(), is_file) else {
-        return Ok((model.into(), ResourceName::root()));
-    };
-    let path = base.to_str().map(ResourceName::parse).and_then(Result::ok);
-    let path = path.ok_or_else(|| UsageError("the model's name is not one that can be signed; rename it".into()))?;
-    let parent = model.parent().filter(|parent| !parent.as_os_str().is_empty());
-    Ok((parent.unwrap_or(Path::new(".")).into(), path))
-}
-
-/// A path to ignore is one of this machine that leads into the model, as the reference has it, or else one inside the
-/// model.
-fn ignored(model: &Path, path: &Path) -> Result<ResourceName, UsageError> {
-    let wrong = || UsageError(format!("--ignore {}: not a path in the model", shown(&path.to_string_lossy())));
-    let name = in_model(model, path).or_else(|| ResourceName::parse(path.to_str()?.trim_end_matches('/')).ok());
-    name.filter(|name| !name.is_root()).ok_or_else(wrong)
-}
-
-fn in_model(model: &Path, path: &Path) -> Option<ResourceName> {
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let full = fs::canonicalize(parent).ok()?.join(path.file_name()?);
-    match full.strip_prefix(fs::canonicalize(model).ok()?).ok()?.to_str()? {
-        "" => Some(ResourceName::root()),
-        name => ResourceName::parse(name).ok(),
-    }
-}
-
 fn print(out: &mut dyn Write, model: &str, report: &Report) -> io::Result<()> {
-    let (code, message) = match &report.outcome {
+    let verdict = match &report.outcome {
         Outcome::Verified {} => return print_verified(out, model, report),
-        Outcome::Refused { code, message, .. } => (code.as_str(), message),
-        Outcome::Unknown { code, message, .. } => (code.as_str(), message),
+        Outcome::Refused { .. } => "Refused",
+        Outcome::Unknown { .. } => "Not determined",
     };
-    let verdict = if matches!(report.outcome, Outcome::Refused { .. }) { "Refused" } else { "Not determined" };
-    writeln!(out, "{verdict}: {model}: {message} [{code}]")
+    let (Some(code), Some(message)) = (report.outcome.code(), report.outcome.message()) else { return Ok(()) };
+    writeln!(out, "{}", sentence(verdict, model, message, code))
 }
 
 fn print_verified(out: &mut dyn Write, model: &str, report: &Report) -> io::Result<()> {
     let (files, bytes) = (report.files.unwrap_or_default(), report.bytes.unwrap_or_default());
-    let seconds = report.duration_ms.max(1) as f64 / 1000.0;
-    let rate = HumanBytes((bytes as f64 / seconds) as u64);
-    let took = if seconds < 10.0 { format!("{seconds:.1} s") } else { took(report.duration_ms) };
-    let files_word = if files == 1 { "file" } else { "files" };
-    writeln!(out, "Verified: {model}: {files} {files_word}, {} in {took} ({rate}/s)", HumanBytes(bytes))?;
+    writeln!(out, "{}", heading("Verified", model, files, bytes, report.duration_ms as f64 / 1000.0))?;
+    let mut rows = Rows::new(out);
     for signer in &report.signers {
-        match signer {
-            SignerFact::Key { fingerprint } => writeln!(out, "  signed by        key {fingerprint}")?,
-            SignerFact::Certificate { subject, root, .. } => {
-                writeln!(out, "  signed by        {} (root {root})", shown(subject))?;
-            }
-            SignerFact::Keyless { identity, issuer, .. } => {
-                writeln!(out, "  signed by        {} (known to {})", shown(identity), shown(issuer))?;
-            }
-        }
+        let signer = match signer {
+            SignerFact::Key { fingerprint } => format!("key {fingerprint}"),
+            SignerFact::Certificate { subject, root, .. } => format!("{} (root {root})", shown(subject)),
+            SignerFact::Keyless { identity, issuer, .. } => format!("{} (known to {})", shown(identity), shown(issuer)),
+        };
+        rows.row("signed by", &signer)?;
     }
     let digests = [("model digest", report.model_digest), ("manifest digest", report.manifest_digest)];
     for (name, digest) in digests {
-        if let Some(digest) = digest {
-            writeln!(out, "  {name:<16} {digest}")?;
-        }
+        digest.map_or(Ok(()), |digest| rows.row(name, &digest))?;
     }
-    if let Some(bundle) = &report.bundle {
-        writeln!(out, "  bundle           {bundle}")?;
-    }
-    if report.left_out.count > 0 {
-        let more = report.left_out.count.saturating_sub(report.left_out.first.len() as u64);
-        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-        writeln!(out, "  left out         {}{more}", report.left_out.first.join(", "))?;
-    }
-    Ok(())
-}
-
-fn took(milliseconds: u64) -> String {
-    HumanDuration(Duration::from_millis(milliseconds)).to_string()
-}
-
-/// A progress bar on the terminal that reads standard error, if there is one.
-struct Bar(ProgressBar);
-
-impl Bar {
-    fn new() -> Self {
-        let bar = ProgressBar::new(0);
-        let style = ProgressStyle::with_template("{bar:30} {bytes}/{total_bytes}  {bytes_per_sec}  {eta} left");
-        if let Ok(style) = style {
-            bar.set_style(style);
-        }
-        Bar(bar)
-    }
-}
-
-impl Progress for Bar {
-    fn begin(&self, _files: usize, bytes: u64) {
-        self.0.set_length(bytes);
-    }
-
-    fn advance(&self, bytes: u64) {
-        self.0.inc(bytes);
-    }
+    report.bundle.as_ref().map_or(Ok(()), |bundle| rows.row("bundle", bundle))?;
+    rows.left_out(LeftOut { first: &report.left_out.first, count: report.left_out.count })
 }

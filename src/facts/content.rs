@@ -4,14 +4,15 @@ use super::finding::Finding;
 use super::locate::{Located, is_system_folder};
 use super::pace::Pace;
 use super::request::{Place, Progress, Request};
+use crate::api::v1alpha1::RefusedCode;
 use crate::model::{
-    ContentRules, FileDigests, Found, HashedFile, Hashing, Kind, Links, Manifest, Names, ResourceName, Tree, TreeFile,
-    Visit, hash_files, walk,
+    ContentRules, FileDigests, Folder, Found, HashedFile, Hashing, Kind, Links, Manifest, Names, ResourceName, Tree,
+    TreeFile, Visit, hash_files, shown, walk,
 };
 use crate::signature::Statement;
 
 /// Git's own files, which the reference leaves out unless it is told otherwise.
-const GIT_PATHS: [&str; 4] = [".git", ".gitattributes", ".github", ".gitignore"];
+pub(super) const GIT_PATHS: [&str; 4] = [".git", ".gitattributes", ".github", ".gitignore"];
 
 /// What was read.
 #[derive(Default)]
@@ -31,11 +32,12 @@ pub(super) fn check(
     read: &mut Read,
 ) -> Result<(), Finding> {
     let manifest = &statement.manifest;
+    refuse_other_kind(located, manifest)?;
     let both_allow = request.links == Links::Follow && statement.serialization.allow_symlinks;
     let links = if both_allow { Links::Follow } else { Links::Refuse };
     let rules = rules(statement, request);
     let tree = match &located.single {
-        Some(file) => single_file(located, file)?,
+        Some(file) => single_file(&located.folder, file)?,
         None => walk(&located.folder, links, &|visit| leaves_out(visit, located, manifest, &rules, &request.place))?,
     };
     read.left_out = tree.left_out;
@@ -76,6 +78,26 @@ fn is_resized(manifest: &Manifest, name: &ResourceName, there: u64) -> bool {
     }
 }
 
+/// A bundle over one file says nothing of a folder, and the reverse: every file would be missing, or unsigned.
+fn refuse_other_kind(located: &Located, manifest: &Manifest) -> Result<(), Finding> {
+    let message = match &located.single {
+        None if manifest.lists(&ResourceName::root()) => {
+            "the bundle is over a single file, and this is a folder; name the file, or the folder's own bundle"
+                .to_owned()
+        }
+        Some(file) if manifest.single_file(file.as_str()).is_none() => {
+            let files = manifest.files().len();
+            format!(
+                "the bundle is over a model of {files} {}, and `{}` is one file; name the model's folder, or the file's own bundle",
+                if files == 1 { "file of another name" } else { "files" },
+                shown(file.as_str())
+            )
+        }
+        _ => return Ok(()),
+    };
+    Err(Finding::new(RefusedCode::ContentMismatch, message))
+}
+
 fn rules(statement: &Statement, request: &Request) -> ContentRules {
     let mut ignored = Vec::new();
     if let Place::Laptop { ignore, ignore_git } = &request.place {
@@ -97,10 +119,12 @@ fn leaves_out(visit: &Visit<'_>, located: &Located, manifest: &Manifest, rules: 
     (is_bundle || is_system || rules.ignores(visit.name)) && !manifest.lists_at_or_below(visit.name)
 }
 
-fn single_file(located: &Located, file: &ResourceName) -> Result<Tree, Finding> {
-    let seen = located.folder.look(file, Links::Refuse)?;
-    let files = (seen.iter().filter(|seen| seen.kind == Kind::File))
+/// A tree of one file, or of none if it is not there.
+pub(super) fn single_file(folder: &Folder, file: &ResourceName) -> Result<Tree, Finding> {
+    let seen = folder.look(file, Links::Refuse)?;
+    let files: Vec<TreeFile> = (seen.iter().filter(|seen| seen.kind == Kind::File))
         .map(|seen| TreeFile { name: file.clone(), bytes: seen.bytes, identity: seen.identity })
         .collect();
-    Ok(Tree { files, ..Tree::default() })
+    let bytes = files.iter().map(|file| file.bytes).sum();
+    Ok(Tree { files, bytes, ..Tree::default() })
 }

@@ -22,7 +22,7 @@ impl Finding {
         Finding { code: code.into(), detail: None, message: message.into() }
     }
 
-    fn with(mut self, detail: Detail) -> Self {
+    pub(super) fn with(mut self, detail: Detail) -> Self {
         self.detail = Some(detail);
         self
     }

@@ -154,7 +154,7 @@ fn check_name(request: &Request) -> Result<(), Finding> {
     }
 }
 
-fn is_bundle_name(name: &str) -> bool {
+pub(super) fn is_bundle_name(name: &str) -> bool {
     name.ends_with(".sig") || name.ends_with(".sigstore.json")
 }
 
@@ -192,7 +192,7 @@ fn name_in(root: &Path, model: &ResourceName, bundle: &Path) -> Option<ResourceN
     ResourceName::parse(bundle.strip_prefix(model).ok()?.to_str()?).ok()
 }
 
-fn read_bundle(folder: &Folder, name: &ResourceName) -> Result<Vec<u8>, Finding> {
+pub(super) fn read_bundle(folder: &Folder, name: &ResourceName) -> Result<Vec<u8>, Finding> {
     let (file, _) = folder.file(name, Links::Refuse)?;
     read_to_limit(file, name.as_str())
 }

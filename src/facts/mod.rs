@@ -12,12 +12,14 @@
 mod content;
 mod finding;
 mod locate;
+mod measure;
 mod pace;
 mod read;
 mod report;
 mod request;
 
 pub use finding::Finding;
+pub use measure::{Measure, Measured, measure};
 pub use read::read;
 pub use report::{Extent, MAX_REPORT_BYTES, Outcome, Report, ReportError, SignerFact};
 pub use request::{NoProgress, Place, Progress, Request, SignatureLocation, default_threads};

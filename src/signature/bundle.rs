@@ -23,7 +23,7 @@ pub const MAX_BUNDLE_BYTES: usize = 256 << 20;
 /// The longest signature that is looked at, in bytes. ECDSA on P-521 takes 139.
 const MAX_SIGNATURE_BYTES: usize = 1024;
 
-const MEDIA_TYPE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
+pub(super) const MEDIA_TYPE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
 const MEDIA_TYPE_OLD_SPELLING: &str = "application/vnd.dev.sigstore.bundle+json;version=0.3";
 const MEDIA_TYPE_FAMILY: &str = "application/vnd.dev.sigstore.bundle";
 

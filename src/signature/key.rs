@@ -68,7 +68,8 @@ impl Curve {
         }
     }
 
-    fn digest(self) -> &'static digest::Algorithm {
+    /// The hash that goes with the curve.
+    pub(super) fn digest(self) -> &'static digest::Algorithm {
         match self {
             Curve::P256 => &digest::SHA256,
             Curve::P384 => &digest::SHA384,

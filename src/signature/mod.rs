@@ -16,6 +16,8 @@ mod certificate;
 mod dsse;
 mod key;
 mod keyless;
+mod sign;
+mod signing_key;
 mod statement;
 mod verify;
 
@@ -25,5 +27,7 @@ pub use certificate::{AlternativeName, CertificateFacts, CertificateTrust, Profi
 pub use dsse::PAYLOAD_TYPE;
 pub use key::{Curve, KeyError, PublicKey};
 pub use keyless::{KeylessFacts, KeylessTrust, TrustedRootError};
+pub use sign::{Credential, CredentialError, SignError, sign};
+pub use signing_key::{SigningKey, SigningKeyError};
 pub use statement::{MAX_IGNORE_PATHS, PREDICATE_TYPE, Serialization, Statement, StatementError};
 pub use verify::{Rejection, RejectionCode, Signer, TrustMaterial, Verified, claimed, verify};

@@ -22,7 +22,7 @@ pub const PREDICATE_TYPE: &str = "https://model_signing/signature/v1.0";
 /// is not signed is compared with all of them.
 pub const MAX_IGNORE_PATHS: usize = 1000;
 
-const STATEMENT_TYPE: &str = "https://in-toto.io/Statement/v1";
+pub(super) const STATEMENT_TYPE: &str = "https://in-toto.io/Statement/v1";
 const PREDICATE_TYPE_V0_2: &str = "https://model_signing/Digests/v0.1";
 
 /// What a statement says about a model.

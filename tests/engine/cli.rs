@@ -5,20 +5,13 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 
-use assert_cmd::Command;
 use predicates::prelude::*;
 use predicates::str::contains;
 use serde_json::{Value, json};
 use tempfile::{TempDir, tempdir};
 use weighbridge::facts::{Outcome, Report};
 
-use crate::support::{P256, Signer, vectors, write_files};
-
-fn weighbridge(arguments: &[&str]) -> Command {
-    let mut command = Command::cargo_bin("weighbridge").unwrap();
-    command.args(arguments).env_clear();
-    command
-}
+use crate::support::{P256, Signer, vectors, weighbridge, write_files};
 
 /// A folder with the signed model `m`, the signer's key `key.pem` and a stranger's key `other.pem`.
 fn model() -> (TempDir, Signer) {

@@ -5,5 +5,6 @@
 mod attacks;
 mod cli;
 mod facts;
+mod sign;
 mod support;
 mod vectors;

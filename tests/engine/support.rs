@@ -36,6 +36,11 @@ impl Signer {
         pem_rfc7468::encode_string("PUBLIC KEY", pem_rfc7468::LineEnding::LF, der.as_ref()).unwrap()
     }
 
+    pub(crate) fn private_pem(&self) -> String {
+        let der = self.pair.to_pkcs8v1().unwrap();
+        pem_rfc7468::encode_string("PRIVATE KEY", pem_rfc7468::LineEnding::LF, der.as_ref()).unwrap()
+    }
+
     pub(crate) fn trust(&self) -> TrustMaterial {
         TrustMaterial { keys: vec![self.key.clone()], ..TrustMaterial::default() }
     }
@@ -71,6 +76,13 @@ impl Signer {
         statement["predicate"]["serialization"]["ignore_paths"] = json!(ignore);
         fs::write(dir.join("model.sig"), self.sign(&statement).to_string()).unwrap();
     }
+}
+
+/// The program itself.
+pub(crate) fn weighbridge(arguments: &[&str]) -> assert_cmd::Command {
+    let mut command = assert_cmd::Command::cargo_bin("weighbridge").unwrap();
+    command.args(arguments).env_clear();
+    command
 }
 
 fn collect(root: &Path, dir: &Path, files: &mut Vec<(String, Digest)>) {

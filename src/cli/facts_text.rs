@@ -1,0 +1,52 @@
+//! How facts about a model are printed for people: a heading, then rows of a name and a value.
+
+use std::fmt::Display;
+use std::io::{self, Write};
+use std::time::Duration;
+
+use indicatif::{HumanBytes, HumanDuration};
+
+/// Below this many bytes a rate would be that of starting up, not of reading.
+const MIN_BYTES_WITH_RATE: u64 = 64 << 20;
+
+/// `Verified: model: 12 files, 1.50 GiB in 1.0 s (1.50 GiB/s)`
+pub(super) fn heading(verdict: &str, model: &str, files: u64, bytes: u64, seconds: f64) -> String {
+    let rate = HumanBytes((bytes as f64 / seconds.max(0.001)) as u64);
+    let rate = if bytes < MIN_BYTES_WITH_RATE { String::new() } else { format!(" ({rate}/s)") };
+    let took = if seconds < 10.0 {
+        format!("{seconds:.1} s")
+    } else {
+        HumanDuration(Duration::from_secs_f64(seconds)).to_string()
+    };
+    let word = if files == 1 { "file" } else { "files" };
+    format!("{verdict}: {model}: {files} {word}, {} in {took}{rate}", HumanBytes(bytes))
+}
+
+/// What was left out: the first names, fit to be shown, and how many there were.
+pub(super) struct LeftOut<'a> {
+    pub(super) first: &'a [String],
+    pub(super) count: u64,
+}
+
+/// Rows under a heading.
+pub(super) struct Rows<'a>(&'a mut dyn Write);
+
+impl<'a> Rows<'a> {
+    pub(super) fn new(out: &'a mut dyn Write) -> Self {
+        Rows(out)
+    }
+
+    pub(super) fn row(&mut self, name: &str, value: &dyn Display) -> io::Result<()> {
+        writeln!(self.0, "  {name:<16} {value}")
+    }
+
+    pub(super) fn left_out(&mut self, left_out: LeftOut<'_>) -> io::Result<()> {
+        let LeftOut { first, count } = left_out;
+        if count == 0 {
+            return Ok(());
+        }
+        let more = count.saturating_sub(first.len() as u64);
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        self.row("left out", &format!("{}{more}", first.join(", ")))
+    }
+}
