@@ -4,7 +4,7 @@
 
 use crate::api::v1alpha1::{Code, Detail, RefusedCode, UnknownCode};
 use crate::model::{ContentMismatch, FolderError, HashError, ManifestError, ReadCode, WalkError};
-use crate::signature::{Rejection, RejectionCode, StatementError};
+use crate::signature::{CertificateError, Rejection, RejectionCode, StatementError, Unfit};
 
 /// One thing that stands in the way.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,12 +41,16 @@ impl From<Rejection> for Finding {
             RejectionCode::UnsupportedBundle => RefusedCode::UnsupportedBundle.into(),
             RejectionCode::SignatureInvalid => RefusedCode::SignatureInvalid.into(),
             RejectionCode::UntrustedSigner => RefusedCode::UntrustedSigner.into(),
+            RejectionCode::SignerExpired => RefusedCode::SignerExpired.into(),
         };
         let remedy = match rejection.code() {
             RejectionCode::TooLarge => "; sign the model in parts",
             RejectionCode::MalformedBundle => "; sign the model again",
             // These say it themselves.
-            RejectionCode::UnsupportedBundle | RejectionCode::SignatureInvalid | RejectionCode::UntrustedSigner => "",
+            RejectionCode::UnsupportedBundle
+            | RejectionCode::SignatureInvalid
+            | RejectionCode::UntrustedSigner
+            | RejectionCode::SignerExpired => "",
         };
         Finding { code, detail: detail_of(&rejection), message: format!("{rejection}{remedy}") }
     }
@@ -71,6 +75,14 @@ fn detail_of(rejection: &Rejection) -> Option<Detail> {
             ManifestError::Algorithms(_) | ManifestError::EmptyFile(_) => None,
             ManifestError::TooMany => None,
         },
+        Rejection::Certificate(CertificateError::Unfit { problem, .. }) => Some(match problem {
+            Unfit::CaLeaf | Unfit::NotForCodeSigning | Unfit::NotForSigning => Detail::CertificatePurpose,
+            Unfit::NameConstraints => Detail::NameConstraints,
+            Unfit::NotAnIssuer | Unfit::PathTooLong | Unfit::CriticalExtension | Unfit::Other(_) => {
+                Detail::CertificateChain
+            }
+        }),
+        Rejection::Certificate(CertificateError::ForgedChain { .. }) => Some(Detail::CertificateChain),
         _ => None,
     }
 }

@@ -10,7 +10,7 @@ use super::locate::locate;
 use super::report::{Extent, MAX_PATH_BYTES, Outcome, Report, SignerFact};
 use super::request::{Place, Progress, Request};
 use crate::api::v1alpha1::{Code, UnknownCode};
-use crate::signature::{Bundle, Rejection, Statement, TrustMaterial, claimed, verify};
+use crate::signature::{Bundle, Rejection, RejectionCode, Statement, TrustMaterial, claimed, verify};
 
 /// Reads a model and says what was found. Blocks until all of it is read.
 pub fn read(request: &Request, trust: &TrustMaterial, now: Timestamp, progress: &dyn Progress) -> Report {
@@ -72,8 +72,8 @@ fn gather(
 /// What the bundle says, if its content is worth reading although nobody who is trusted signed it: in a cluster, where
 /// trust may be given later and the read then counts.
 fn worth_reading(bundle: &Bundle, rejection: Rejection, place: &Place) -> Result<Statement, Finding> {
-    match (&rejection, place) {
-        (Rejection::UntrustedSigner { .. }, Place::Cluster) => claimed(bundle).map_err(|_| rejection.into()),
+    match (rejection.code(), place) {
+        (RejectionCode::UntrustedSigner, Place::Cluster) => claimed(bundle).map_err(|_| rejection.into()),
         _ => Err(rejection.into()),
     }
 }

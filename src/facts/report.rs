@@ -129,6 +129,9 @@ pub enum SignerFact {
         names: Vec<String>,
         /// When the leaf ends.
         not_after: Timestamp,
+        /// SHA-256 of the `SubjectPublicKeyInfo` of each certificate between leaf and root, from the leaf on.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        chain: Vec<Digest>,
         /// SHA-256 of the root's `SubjectPublicKeyInfo`.
         root: Digest,
         /// Digest of the set of roots.
@@ -342,6 +345,7 @@ impl From<Signer> for SignerFact {
                 issuer,
                 names,
                 not_after,
+                chain,
                 root,
                 trust,
                 profile,
@@ -351,6 +355,7 @@ impl From<Signer> for SignerFact {
                 issuer,
                 names: names.iter().map(ToString::to_string).collect(),
                 not_after,
+                chain,
                 root,
                 trust,
                 profile: profile.as_str().to_owned(),

@@ -13,6 +13,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
+use super::at_most::AtMost;
 use super::dsse::PAYLOAD_TYPE;
 use super::verify::RejectionCode;
 use crate::model::{shown, shown_to};
@@ -22,6 +23,10 @@ pub const MAX_BUNDLE_BYTES: usize = 256 << 20;
 
 /// The longest signature that is looked at, in bytes. ECDSA on P-521 takes 139.
 const MAX_SIGNATURE_BYTES: usize = 1024;
+
+/// The most certificates that are looked at. Published hierarchies have three to five levels; signers may add
+/// cross-certificates.
+const MAX_CERTIFICATES: usize = 16;
 
 pub(super) const MEDIA_TYPE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
 const MEDIA_TYPE_OLD_SPELLING: &str = "application/vnd.dev.sigstore.bundle+json;version=0.3";
@@ -43,8 +48,8 @@ pub(super) enum Material {
         /// Lower-case hexadecimal digits, if the signer wrote them.
         hint: Option<String>,
     },
-    /// A chain of X.509 certificates.
-    CertificateChain,
+    /// X.509 certificates in DER, the leaf first.
+    CertificateChain(Vec<Vec<u8>>),
     /// A certificate that Sigstore issued for an identity.
     Keyless,
 }
@@ -74,8 +79,11 @@ pub enum BundleError {
     #[error("the envelope has {0} signatures, not exactly one")]
     Signatures(usize),
     /// Not base64.
-    #[error("the envelope's {0} is not well-formed base64")]
+    #[error("the bundle's {0} is not well-formed base64")]
     Base64(&'static str),
+    /// More certificates than [`MAX_CERTIFICATES`].
+    #[error("the bundle carries more than {MAX_CERTIFICATES} certificates")]
+    TooManyCertificates,
     /// None, or more than one of key, certificate chain and certificate.
     #[error("the bundle does not say by exactly one of key, certificate chain and certificate how to verify it")]
     Material,
@@ -85,7 +93,7 @@ impl BundleError {
     /// What kind of rejection it leads to.
     pub fn code(&self) -> RejectionCode {
         match self {
-            BundleError::TooLarge => RejectionCode::TooLarge,
+            BundleError::TooLarge | BundleError::TooManyCertificates => RejectionCode::TooLarge,
             BundleError::Version(_) | BundleError::NoEnvelope => RejectionCode::UnsupportedBundle,
             BundleError::Json(_)
             | BundleError::MediaType(_)
@@ -102,7 +110,8 @@ impl BundleError {
 struct RawBundle<'a> {
     #[serde(borrow)]
     media_type: Cow<'a, str>,
-    verification_material: RawMaterial,
+    #[serde(borrow)]
+    verification_material: RawMaterial<'a>,
     #[serde(borrow)]
     dsse_envelope: Option<RawEnvelope<'a>>,
     #[serde(rename = "messageSignature")]
@@ -111,14 +120,29 @@ struct RawBundle<'a> {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct RawMaterial {
+struct RawMaterial<'a> {
     public_key: Option<RawPublicKey>,
-    x509_certificate_chain: Option<IgnoredAny>,
+    #[serde(borrow)]
+    x509_certificate_chain: Option<RawChain<'a>>,
     certificate: Option<IgnoredAny>,
     #[serde(rename = "tlogEntries")]
     _tlog_entries: Option<IgnoredAny>,
     #[serde(rename = "timestampVerificationData")]
     _timestamps: Option<IgnoredAny>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawChain<'a> {
+    #[serde(borrow)]
+    certificates: AtMost<MAX_CERTIFICATES, RawCertificate<'a>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct RawCertificate<'a> {
+    #[serde(borrow)]
+    raw_bytes: Cow<'a, str>,
 }
 
 /// Bundles from before 1.1 carry `rawBytes` and `keyDetails` instead of a hint. A key that comes with the signature
@@ -188,14 +212,22 @@ fn check_media_type(media_type: &str) -> Result<(), BundleError> {
     }
 }
 
-fn material(raw: RawMaterial) -> Result<Material, BundleError> {
+fn material(raw: RawMaterial<'_>) -> Result<Material, BundleError> {
     let RawMaterial { public_key, x509_certificate_chain, certificate, _tlog_entries, _timestamps } = raw;
     match (public_key, x509_certificate_chain, certificate) {
         (Some(key), None, None) => Ok(Material::PublicKey { hint: key.hint.filter(|hint| !hint.is_empty()) }),
-        (None, Some(_), None) => Ok(Material::CertificateChain),
+        (None, Some(chain), None) => Ok(Material::CertificateChain(certificates(chain)?)),
         (None, None, Some(_)) => Ok(Material::Keyless),
         _ => Err(BundleError::Material),
     }
+}
+
+fn certificates(raw: RawChain<'_>) -> Result<Vec<Vec<u8>>, BundleError> {
+    if raw.certificates.count > MAX_CERTIFICATES {
+        return Err(BundleError::TooManyCertificates);
+    }
+    let decode = |raw: &RawCertificate<'_>| STANDARD.decode(raw.raw_bytes.as_bytes());
+    raw.certificates.items.iter().map(decode).collect::<Result<_, _>>().map_err(|_| BundleError::Base64("certificate"))
 }
 
 /// serde_json's own words, which may quote the text, made fit to be shown.

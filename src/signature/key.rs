@@ -8,12 +8,10 @@ use aws_lc_rs::digest;
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_ASN1, ECDSA_P384_SHA384_ASN1, ECDSA_P521_SHA512_ASN1, EcdsaVerificationAlgorithm, ParsedPublicKey,
 };
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use pem_rfc7468::LineEnding;
 use spki::{ObjectIdentifier, SubjectPublicKeyInfoRef};
 
-use super::dsse;
+use super::{dsse, pem};
 use crate::model::{Digest, Hasher, shown};
 
 /// The largest PEM text that is looked at, in bytes. A P-521 key takes 270; people put comments before it.
@@ -168,23 +166,17 @@ impl PublicKey {
 }
 
 fn der_of_pem(text: &str) -> Result<Vec<u8>, KeyError> {
-    const BEGIN: &str = "-----BEGIN ";
     if text.len() > MAX_PEM_BYTES {
         return Err(KeyError::TooLarge);
     }
-    let (_, block) = text.split_once(BEGIN).ok_or(KeyError::NotPem)?;
-    let (label, block) = block.split_once("-----").ok_or(KeyError::NotPem)?;
+    let mut blocks = pem::blocks(text);
+    let (label, der) = blocks.next().ok_or(KeyError::NotPem)?;
     match label {
-        "PUBLIC KEY" => {}
-        label if label.ends_with("PRIVATE KEY") => return Err(KeyError::Private),
-        label => return Err(KeyError::OtherPem(shown(label))),
+        "PUBLIC KEY" if blocks.next().is_some() => Err(KeyError::Several),
+        "PUBLIC KEY" => der.ok_or(KeyError::Malformed),
+        label if label.ends_with("PRIVATE KEY") => Err(KeyError::Private),
+        label => Err(KeyError::OtherPem(shown(label))),
     }
-    let (base64, rest) = block.split_once("-----END PUBLIC KEY-----").ok_or(KeyError::Malformed)?;
-    if rest.contains(BEGIN) {
-        return Err(KeyError::Several);
-    }
-    let base64: String = base64.split_ascii_whitespace().collect();
-    STANDARD.decode(base64).map_err(|_| KeyError::Malformed)
 }
 
 fn kind_of(oid: &ObjectIdentifier) -> String {

@@ -10,12 +10,14 @@
 //! What is verified today: bundles signed with a key, `method: files`, `hash_type: sha256`. Other parts of the format
 //! are recognised and rejected as unsupported, by name.
 
+mod at_most;
 mod authority;
 mod bundle;
 mod certificate;
 mod dsse;
 mod key;
 mod keyless;
+mod pem;
 mod sign;
 mod signing_key;
 mod statement;
@@ -23,7 +25,9 @@ mod verify;
 
 pub use authority::{Authority, CertificatePin, IdentityError, IdentityPattern, TextPattern};
 pub use bundle::{Bundle, BundleError, MAX_BUNDLE_BYTES};
-pub use certificate::{AlternativeName, CertificateFacts, CertificateTrust, Profile, RootsError};
+pub use certificate::{
+    AlternativeName, CertificateError, CertificateFacts, CertificateTrust, Profile, RootsError, Unfit,
+};
 pub use dsse::PAYLOAD_TYPE;
 pub use key::{Curve, KeyError, PublicKey};
 pub use keyless::{KeylessFacts, KeylessTrust, TrustedRootError};

@@ -4,11 +4,10 @@
 //! digest among them; whether anybody signed it is not.
 
 use std::borrow::Cow;
-use std::fmt;
 
 use serde::Deserialize;
-use serde::de::{Deserializer, IgnoredAny, SeqAccess, Visitor};
 
+use super::at_most::AtMost;
 use super::bundle::json_error;
 use super::verify::RejectionCode;
 use crate::model::{
@@ -251,47 +250,4 @@ fn manifest(raw: AtMost<MAX_RESOURCES, RawResource<'_>>, expected: HashAlgorithm
         entries.push(Entry::whole(name, digest));
     }
     Ok(Manifest::new(Method::Files, entries)?)
-}
-
-/// A list that keeps the first `LIMIT` items and counts the others, so that a long list costs no memory.
-struct AtMost<const LIMIT: usize, T> {
-    items: Vec<T>,
-    count: usize,
-}
-
-impl<const LIMIT: usize, T> Default for AtMost<LIMIT, T> {
-    fn default() -> Self {
-        AtMost { items: Vec::new(), count: 0 }
-    }
-}
-
-impl<'de, const LIMIT: usize, T: Deserialize<'de>> Deserialize<'de> for AtMost<LIMIT, T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_seq(AtMostVisitor(AtMost::default()))
-    }
-}
-
-struct AtMostVisitor<const LIMIT: usize, T>(AtMost<LIMIT, T>);
-
-impl<'de, const LIMIT: usize, T: Deserialize<'de>> Visitor<'de> for AtMostVisitor<LIMIT, T> {
-    type Value = AtMost<LIMIT, T>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a list")
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
-        let AtMost { mut items, mut count } = self.0;
-        while count < LIMIT {
-            match list.next_element()? {
-                Some(item) => items.push(item),
-                None => return Ok(AtMost { items, count }),
-            }
-            count += 1;
-        }
-        while list.next_element::<IgnoredAny>()?.is_some() {
-            count += 1;
-        }
-        Ok(AtMost { items, count })
-    }
 }

@@ -7,7 +7,7 @@
 use jiff::Timestamp;
 
 use super::bundle::{Bundle, BundleError, Material};
-use super::certificate::{self, CertificateFacts, CertificateTrust};
+use super::certificate::{self, CertificateError, CertificateFacts, CertificateTrust};
 use super::dsse::PAYLOAD_TYPE;
 use super::key::PublicKey;
 use super::keyless::{self, KeylessFacts, KeylessTrust};
@@ -78,6 +78,9 @@ pub enum Rejection {
     /// The statement breaks a rule of the format.
     #[error(transparent)]
     Statement(#[from] StatementError),
+    /// It is signed with a certificate, and that proves nothing.
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
     /// The bundle is verified by something that this version does not know.
     #[error("the bundle is signed with {0}, which is not supported yet; sign the model with a key")]
     Material(&'static str),
@@ -112,6 +115,8 @@ pub enum RejectionCode {
     SignatureInvalid,
     /// Nobody who is trusted signed it.
     UntrustedSigner,
+    /// The signer's certificate is not valid at the time that counts.
+    SignerExpired,
 }
 
 impl Rejection {
@@ -120,6 +125,7 @@ impl Rejection {
         match self {
             Rejection::Bundle(error) => error.code(),
             Rejection::Statement(error) => error.code(),
+            Rejection::Certificate(error) => error.code(),
             Rejection::Material(_) => RejectionCode::UnsupportedBundle,
             Rejection::SignatureInvalid { .. } => RejectionCode::SignatureInvalid,
             Rejection::UntrustedSigner { .. } => RejectionCode::UntrustedSigner,
@@ -132,8 +138,8 @@ pub fn verify(bundle: &Bundle, trust: &TrustMaterial, now: Timestamp) -> Result<
     let TrustMaterial { keys, certificates, keyless } = trust;
     let signers = match &bundle.material {
         Material::PublicKey { hint } => vec![verify_key(bundle, hint.as_deref(), keys)?],
-        Material::CertificateChain => {
-            certificate::verify(bundle, certificates, now)?.into_iter().map(Signer::Certificate).collect()
+        Material::CertificateChain(chain) => {
+            certificate::verify(bundle, chain, certificates, now)?.into_iter().map(Signer::Certificate).collect()
         }
         Material::Keyless => keyless::verify(bundle, keyless, now)?.into_iter().map(Signer::Keyless).collect(),
     };
@@ -147,10 +153,16 @@ pub fn claimed(bundle: &Bundle) -> Result<Statement, Rejection> {
     Ok(Statement::parse(&bundle.payload)?)
 }
 
+impl Bundle {
+    /// Whether this key made the signature.
+    pub(super) fn is_signed_by(&self, key: &PublicKey) -> bool {
+        key.verifies(PAYLOAD_TYPE, &self.payload, &self.signature)
+    }
+}
+
 fn verify_key(bundle: &Bundle, hint: Option<&str>, keys: &[PublicKey]) -> Result<Signer, Rejection> {
     let claimed = |key: &&PublicKey| hint.is_none_or(|hint| key.oms_hint() == hint);
-    let verifies = |key: &&PublicKey| key.verifies(PAYLOAD_TYPE, &bundle.payload, &bundle.signature);
-    if let Some(key) = keys.iter().filter(claimed).find(verifies) {
+    if let Some(key) = keys.iter().filter(claimed).find(|key| bundle.is_signed_by(key)) {
         return Ok(Signer::Key { fingerprint: key.fingerprint() });
     }
     match keys.iter().find(claimed) {

@@ -30,7 +30,7 @@ fn the_envelope_cannot_be_altered() {
     let other = Signer::new(P256).sign(&statement(&files(&["a"])));
     let about_b = signer.sign(&statement(&files(&["b"])));
     type Change<'a> = &'a dyn Fn(&mut Value);
-    let cases: [(&str, Change<'_>, RejectionCode); 10] = [
+    let cases: [(&str, Change<'_>, RejectionCode); 11] = [
         ("payload", &|b| b["dsseEnvelope"]["payload"] = about_b["dsseEnvelope"]["payload"].clone(), SignatureInvalid),
         (
             "payload, hint",
@@ -57,7 +57,8 @@ fn the_envelope_cannot_be_altered() {
         ),
         ("no signature", &|b| b["dsseEnvelope"]["signatures"] = json!([]), MalformedBundle),
         ("hint", &|b| b["verificationMaterial"] = other["verificationMaterial"].clone(), UntrustedSigner),
-        ("a chain", &|b| b["verificationMaterial"] = json!({ "x509CertificateChain": {} }), UnsupportedBundle),
+        ("a chain", &|b| b["verificationMaterial"] = json!({ "x509CertificateChain": {} }), MalformedBundle),
+        ("an empty chain", &|b| b["verificationMaterial"] = crate::pki::chain_material(&[]), MalformedBundle),
         ("a certificate", &|b| b["verificationMaterial"] = json!({ "certificate": {} }), UnsupportedBundle),
     ];
     for (what, change, expected) in cases {

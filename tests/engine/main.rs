@@ -3,8 +3,10 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod attacks;
+mod certificates;
 mod cli;
 mod facts;
+mod pki;
 mod sign;
 mod support;
 mod vectors;

@@ -13,7 +13,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use weighbridge::model::{Digest, Hasher};
-use weighbridge::signature::{Bundle, PublicKey, Rejection, TrustMaterial, Verified, verify};
+use weighbridge::signature::{Bundle, PAYLOAD_TYPE, PublicKey, Rejection, TrustMaterial, Verified, verify};
 
 pub(crate) const P256: &EcdsaSigningAlgorithm = &ECDSA_P256_SHA256_ASN1_SIGNING;
 pub(crate) const P384: &EcdsaSigningAlgorithm = &ECDSA_P384_SHA384_ASN1_SIGNING;
@@ -47,19 +47,9 @@ impl Signer {
 
     /// A bundle around a payload, as the reference writes it.
     pub(crate) fn bundle(&self, payload: &[u8]) -> Value {
-        let kind = "application/vnd.in-toto+json";
-        let mut signed = format!("DSSEv1 {} {kind} {} ", kind.len(), payload.len()).into_bytes();
-        signed.extend(payload);
-        let signature = self.pair.sign(&SystemRandom::new(), &signed).unwrap();
-        json!({
-            "mediaType": "application/vnd.dev.sigstore.bundle.v0.3+json",
-            "verificationMaterial": { "publicKey": { "hint": self.key.oms_hint() }, "tlogEntries": [] },
-            "dsseEnvelope": {
-                "payload": STANDARD.encode(payload),
-                "payloadType": kind,
-                "signatures": [{ "sig": STANDARD.encode(signature.as_ref()), "keyid": "" }],
-            },
-        })
+        let signature = self.pair.sign(&SystemRandom::new(), &pae(payload)).unwrap();
+        let material = json!({ "publicKey": { "hint": self.key.oms_hint() }, "tlogEntries": [] });
+        envelope(material, payload, signature.as_ref())
     }
 
     pub(crate) fn sign(&self, statement: &Value) -> Value {
@@ -83,6 +73,26 @@ pub(crate) fn weighbridge(arguments: &[&str]) -> assert_cmd::Command {
     let mut command = assert_cmd::Command::cargo_bin("weighbridge").unwrap();
     command.args(arguments).env_clear();
     command
+}
+
+/// What is signed when a payload is (DSSE v1).
+pub(crate) fn pae(payload: &[u8]) -> Vec<u8> {
+    let mut signed = format!("DSSEv1 {} {PAYLOAD_TYPE} {} ", PAYLOAD_TYPE.len(), payload.len()).into_bytes();
+    signed.extend(payload);
+    signed
+}
+
+/// A bundle around a payload, with one signature.
+pub(crate) fn envelope(material: Value, payload: &[u8], signature: &[u8]) -> Value {
+    json!({
+        "mediaType": "application/vnd.dev.sigstore.bundle.v0.3+json",
+        "verificationMaterial": material,
+        "dsseEnvelope": {
+            "payload": STANDARD.encode(payload),
+            "payloadType": PAYLOAD_TYPE,
+            "signatures": [{ "sig": STANDARD.encode(signature), "keyid": "" }],
+        },
+    })
 }
 
 fn collect(root: &Path, dir: &Path, files: &mut Vec<(String, Digest)>) {

@@ -23,14 +23,8 @@ fn bundles_signed_with_a_key_verify() {
 
 #[test]
 fn bundles_signed_otherwise_say_that_they_are_not_supported_yet() {
-    for (folder, by) in [
-        ("v0.2.0-certificate", "a certificate"),
-        ("v1.0.1-certificate", "a certificate"),
-        ("v1.0.1-sigstore", "a Sigstore identity"),
-    ] {
-        let bundle = Bundle::parse(&fs::read(vectors().join(folder).join("model.sig")).unwrap()).unwrap();
-        let rejection = verify(&bundle, &TrustMaterial::default(), jiff::Timestamp::UNIX_EPOCH).unwrap_err();
-        assert_eq!(rejection.code(), RejectionCode::UnsupportedBundle, "{folder}");
-        assert!(rejection.to_string().contains(by), "{rejection}");
-    }
+    let bundle = Bundle::parse(&fs::read(vectors().join("v1.0.1-sigstore/model.sig")).unwrap()).unwrap();
+    let rejection = verify(&bundle, &TrustMaterial::default(), jiff::Timestamp::UNIX_EPOCH).unwrap_err();
+    assert_eq!(rejection.code(), RejectionCode::UnsupportedBundle);
+    assert!(rejection.to_string().contains("a Sigstore identity"), "{rejection}");
 }

@@ -168,6 +168,12 @@ closed_set! {
         AmbiguousBundle,
         /// The statement lists no file at all.
         EmptyModel,
+        /// The signer's certificate is not one that models are signed with: a CA, or made for something else.
+        CertificatePurpose,
+        /// The signer's certificate or its chain breaks a rule: a signature, a length, an issuer that is no CA.
+        CertificateChain,
+        /// A name in the chain that an issuer may not vouch for, or a constraint that is not supported.
+        NameConstraints,
     }
 }
 
