@@ -15,6 +15,7 @@ use serde::de::IgnoredAny;
 
 use super::at_most::AtMost;
 use super::dsse::PAYLOAD_TYPE;
+use super::keyless::Evidence;
 use super::verify::RejectionCode;
 use crate::model::{shown, shown_to};
 
@@ -41,7 +42,7 @@ pub struct Bundle {
 }
 
 /// By what a bundle says that it can be verified.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) enum Material {
     /// A public key, which newer bundles hint at by the digest of its PEM text.
     PublicKey {
@@ -50,8 +51,8 @@ pub(super) enum Material {
     },
     /// X.509 certificates in DER, the leaf first.
     CertificateChain(Vec<Vec<u8>>),
-    /// A certificate that Sigstore issued for an identity.
-    Keyless,
+    /// A certificate that Sigstore issued for an identity, with the proofs that go with it.
+    Keyless(Box<Evidence>),
 }
 
 /// Why bytes are not a bundle that can be verified.
@@ -87,20 +88,29 @@ pub enum BundleError {
     /// None, or more than one of key, certificate chain and certificate.
     #[error("the bundle does not say by exactly one of key, certificate chain and certificate how to verify it")]
     Material,
+    /// Certificate, log entries and timestamps that are not well-formed.
+    #[error("the bundle's Sigstore evidence is malformed: {0}")]
+    Evidence(String),
+    /// More of them than any signer writes.
+    #[error("the bundle's Sigstore evidence {0}, which no signer writes")]
+    EvidenceTooLarge(String),
 }
 
 impl BundleError {
     /// What kind of rejection it leads to.
     pub fn code(&self) -> RejectionCode {
         match self {
-            BundleError::TooLarge | BundleError::TooManyCertificates => RejectionCode::TooLarge,
+            BundleError::TooLarge | BundleError::TooManyCertificates | BundleError::EvidenceTooLarge(_) => {
+                RejectionCode::TooLarge
+            }
             BundleError::Version(_) | BundleError::NoEnvelope => RejectionCode::UnsupportedBundle,
             BundleError::Json(_)
             | BundleError::MediaType(_)
             | BundleError::PayloadType(_)
             | BundleError::Signatures(_)
             | BundleError::Base64(_)
-            | BundleError::Material => RejectionCode::MalformedBundle,
+            | BundleError::Material
+            | BundleError::Evidence(_) => RejectionCode::MalformedBundle,
         }
     }
 }
@@ -197,7 +207,7 @@ impl Bundle {
             return Err(BundleError::Base64("signature"));
         }
         Ok(Bundle {
-            material: material(raw.verification_material)?,
+            material: material(raw.verification_material, text)?,
             signature: STANDARD.decode(signature.sig.as_bytes()).map_err(|_| BundleError::Base64("signature"))?,
             payload: STANDARD.decode(envelope.payload.as_bytes()).map_err(|_| BundleError::Base64("payload"))?,
         })
@@ -212,12 +222,12 @@ fn check_media_type(media_type: &str) -> Result<(), BundleError> {
     }
 }
 
-fn material(raw: RawMaterial<'_>) -> Result<Material, BundleError> {
+fn material(raw: RawMaterial<'_>, text: &[u8]) -> Result<Material, BundleError> {
     let RawMaterial { public_key, x509_certificate_chain, certificate, _tlog_entries, _timestamps } = raw;
     match (public_key, x509_certificate_chain, certificate) {
         (Some(key), None, None) => Ok(Material::PublicKey { hint: key.hint.filter(|hint| !hint.is_empty()) }),
         (None, Some(chain), None) => Ok(Material::CertificateChain(certificates(chain)?)),
-        (None, None, Some(_)) => Ok(Material::Keyless),
+        (None, None, Some(_)) => Ok(Material::Keyless(Box::new(Evidence::parse(text)?))),
         _ => Err(BundleError::Material),
     }
 }

@@ -6,9 +6,6 @@
 //! ```text
 //!   bytes ─ Bundle::parse ─► Bundle ─ verify(trust, now) ─► Verified { manifest, serialization, signers }
 //! ```
-//!
-//! What is verified today: bundles signed with a key, `method: files`, `hash_type: sha256`. Other parts of the format
-//! are recognised and rejected as unsupported, by name.
 
 mod at_most;
 mod authority;
@@ -30,7 +27,7 @@ pub use certificate::{
 };
 pub use dsse::PAYLOAD_TYPE;
 pub use key::{Curve, KeyError, PublicKey};
-pub use keyless::{KeylessFacts, KeylessTrust, TrustedRootError};
+pub use keyless::{EvidencePart, KeylessError, KeylessFacts, KeylessTrust, TrustedRootError};
 pub use sign::{Credential, CredentialError, SignError, sign};
 pub use signing_key::{SigningKey, SigningKeyError};
 pub use statement::{MAX_IGNORE_PATHS, PREDICATE_TYPE, Serialization, Statement, StatementError};

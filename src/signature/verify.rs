@@ -10,7 +10,7 @@ use super::bundle::{Bundle, BundleError, Material};
 use super::certificate::{self, CertificateError, CertificateFacts, CertificateTrust};
 use super::dsse::PAYLOAD_TYPE;
 use super::key::PublicKey;
-use super::keyless::{self, KeylessFacts, KeylessTrust};
+use super::keyless::{self, KeylessError, KeylessFacts, KeylessTrust};
 use super::statement::{Serialization, Statement, StatementError};
 use crate::model::{Digest, Manifest, Names, shown};
 
@@ -81,9 +81,6 @@ pub enum Rejection {
     /// It is signed with a certificate, and that proves nothing.
     #[error(transparent)]
     Certificate(#[from] CertificateError),
-    /// The bundle is verified by something that this version does not know.
-    #[error("the bundle is signed with {0}, which is not supported yet; sign the model with a key")]
-    Material(&'static str),
     /// A listed key is claimed, and it did not make this signature.
     #[error(
         "the bundle claims the key {fingerprint}, whose signature it does not carry: it was altered; sign the model again"
@@ -100,6 +97,9 @@ pub enum Rejection {
         /// The fingerprints of the listed keys.
         listed: Vec<Digest>,
     },
+    /// Sigstore's evidence does not prove an identity.
+    #[error("the bundle is not verified: {0}")]
+    Keyless(#[from] KeylessError),
 }
 
 /// What kind of rejection it is.
@@ -126,9 +126,9 @@ impl Rejection {
             Rejection::Bundle(error) => error.code(),
             Rejection::Statement(error) => error.code(),
             Rejection::Certificate(error) => error.code(),
-            Rejection::Material(_) => RejectionCode::UnsupportedBundle,
             Rejection::SignatureInvalid { .. } => RejectionCode::SignatureInvalid,
             Rejection::UntrustedSigner { .. } => RejectionCode::UntrustedSigner,
+            Rejection::Keyless(error) => error.code(),
         }
     }
 }
@@ -141,7 +141,9 @@ pub fn verify(bundle: &Bundle, trust: &TrustMaterial, now: Timestamp) -> Result<
         Material::CertificateChain(chain) => {
             certificate::verify(bundle, chain, certificates, now)?.into_iter().map(Signer::Certificate).collect()
         }
-        Material::Keyless => keyless::verify(bundle, keyless, now)?.into_iter().map(Signer::Keyless).collect(),
+        Material::Keyless(evidence) => {
+            keyless::verify(bundle, evidence, keyless, now)?.into_iter().map(Signer::Keyless).collect()
+        }
     };
     let statement = Statement::parse(&bundle.payload)?;
     Ok(Verified { statement, signers })

@@ -6,6 +6,7 @@ mod attacks;
 mod certificates;
 mod cli;
 mod facts;
+mod keyless;
 mod pki;
 mod sign;
 mod support;

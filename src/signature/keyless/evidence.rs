@@ -1,0 +1,70 @@
+//! The part of a bundle that Sigstore made: certificate, log entries, timestamps. Read with limits; nothing is verified.
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use sigstore_verify::types::bundle::{MediaType, VerificationMaterial, VerificationMaterialContent};
+use sigstore_verify::types::dsse::{DsseEnvelope, DsseSignature};
+use sigstore_verify::types::{Bundle as SigstoreBundle, KeyId, PayloadBytes, SignatureBytes, SignatureContent};
+
+use crate::signature::bundle::{BundleError, json_error};
+
+/// The most log entries and the most timestamps that are looked at. Signers write one of each, two where they keep
+/// several logs; 32 is what sigstore-go takes.
+pub(super) const MAX_PROOFS: usize = 32;
+
+/// The largest evidence that is read, in bytes of JSON. A certificate, a log entry and a timestamp take some 10 KiB
+/// together; [`MAX_PROOFS`] of each would take a third of this.
+pub(super) const MAX_EVIDENCE_BYTES: usize = 1 << 20;
+
+/// Certificate, log entries and timestamps as they stand in a bundle.
+#[derive(Clone, Debug, PartialEq)]
+pub(in crate::signature) struct Evidence(VerificationMaterial);
+
+/// Read apart from the rest of the bundle, so that what is kept of it is bounded.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RawBundle<'a> {
+    #[serde(borrow)]
+    verification_material: &'a RawValue,
+}
+
+impl Evidence {
+    /// Reads the evidence in the text of a bundle.
+    pub(in crate::signature) fn parse(bundle: &[u8]) -> Result<Evidence, BundleError> {
+        let json = |error: serde_json::Error| BundleError::Evidence(json_error(&error));
+        let raw: RawBundle<'_> = serde_json::from_slice(bundle).map_err(json)?;
+        let text = raw.verification_material.get();
+        if text.len() > MAX_EVIDENCE_BYTES {
+            return Err(BundleError::EvidenceTooLarge(format!("is larger than {MAX_EVIDENCE_BYTES} bytes")));
+        }
+        let material: VerificationMaterial = serde_json::from_str(text).map_err(json)?;
+        check_counts(&material)?;
+        Ok(Evidence(material))
+    }
+
+    /// The whole bundle again, around a signed payload.
+    pub(super) fn with_envelope(&self, payload_type: &str, payload: &[u8], signature: &[u8]) -> SigstoreBundle {
+        let signature = DsseSignature::new(SignatureBytes::new(signature.to_vec()), KeyId::default());
+        let envelope = DsseEnvelope::new(payload_type, PayloadBytes::new(payload.to_vec()), signature);
+        SigstoreBundle::new(MediaType::Bundle0_3, self.0.clone(), SignatureContent::DsseEnvelope(envelope))
+    }
+}
+
+/// Each proof costs signature checks.
+pub(super) fn check_counts(material: &VerificationMaterial) -> Result<(), BundleError> {
+    let VerificationMaterial { content, tlog_entries, timestamp_verification_data, .. } = material;
+    let certificates = match content {
+        VerificationMaterialContent::X509CertificateChain { certificates } => certificates.len(),
+        _ => 0,
+    };
+    for (what, count) in [
+        ("log entries", tlog_entries.len()),
+        ("timestamps", timestamp_verification_data.rfc3161_timestamps.len()),
+        ("certificates", certificates),
+    ] {
+        if count > MAX_PROOFS {
+            return Err(BundleError::EvidenceTooLarge(format!("has {count} {what}, more than {MAX_PROOFS}")));
+        }
+    }
+    Ok(())
+}

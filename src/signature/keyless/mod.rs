@@ -1,0 +1,190 @@
+//! Signatures by an identity that Sigstore vouched for.
+//!
+//! Receives a bundle with its log entries and timestamps and the trust roots that somebody trusts, gives facts about
+//! the identity. Which identity may sign is for [`super::authority`] to say. No network: the roots are given.
+//!
+//! ```text
+//!   certificate ── an authority of the root issued it, and it stands in a certificate transparency log
+//!   log entry   ── is of this signature, is proved to be in the log, by a checkpoint that the log signed
+//!   timestamp   ── is of this signature; it, or the time that a Rekor v1 log signed, lies within the validity of the
+//!                  certificate and of everybody above
+//!   signature   ── is the certificate's, over this content
+//! ```
+//!
+//! Most of it is [`sigstore_verify`]'s to check; what that leaves open is checked in [`log`] and [`trust`]. It looks at
+//! the machine's clock too, to refuse what is not valid yet.
+
+mod error;
+mod evidence;
+mod log;
+mod stamp;
+mod trust;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use jiff::{SignedDuration, Timestamp};
+use serde::Deserialize;
+use sigstore_verify::trust_root::TrustedRoot;
+use sigstore_verify::tsa::TsaAuthority;
+use sigstore_verify::types::bundle::TransparencyLogEntry;
+use sigstore_verify::types::{Artifact, Bundle as SigstoreBundle, Sha256Hash, SignatureContent};
+use sigstore_verify::{CertificateError, Error, TimestampError, VerificationPolicy, VerificationResult};
+
+pub use error::{EvidencePart, KeylessError};
+pub(super) use evidence::Evidence;
+pub use trust::{KeylessTrust, TrustedRootError};
+
+use super::at_most::AtMost;
+use super::bundle::{Bundle, json_error};
+use super::dsse::PAYLOAD_TYPE;
+use super::statement::StatementError;
+use super::verify::Rejection;
+use crate::model::{Digest, DigestError, HashAlgorithm};
+
+/// How far this machine's clock may be behind the one that gave a signature its time: what machines without a time
+/// service drift apart in weeks.
+const MAX_CLOCK_SKEW: SignedDuration = SignedDuration::from_mins(5);
+
+/// The identity that signed, and what proved it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeylessFacts {
+    /// The certificate's subject alternative name: an e-mail address or a URI.
+    pub identity: String,
+    /// The OIDC issuer that knew the identity.
+    pub issuer: String,
+    /// When it was signed, by the earliest trusted time.
+    pub signed_at: Timestamp,
+    /// The digest of the trust root ([`KeylessTrust::digest`]).
+    pub trust: Digest,
+    /// Id of the transparency log's key that proved the entry, in hexadecimal digits.
+    pub log: Option<String>,
+    /// The timestamp authority, by the subject of its certificate, where one gave a time.
+    pub timestamp_authority: Option<String>,
+}
+
+/// The facts of a keyless bundle, once for each trust root under which it holds; at least one.
+pub(super) fn verify(
+    bundle: &Bundle,
+    evidence: &Evidence,
+    trust: &[KeylessTrust],
+    now: Timestamp,
+) -> Result<Vec<KeylessFacts>, Rejection> {
+    let subject = subject(&bundle.payload)?;
+    let whole = evidence.with_envelope(PAYLOAD_TYPE, &bundle.payload, &bundle.signature);
+    let mut facts = Vec::new();
+    let mut refusal = KeylessError::NoInstance;
+    for root in trust {
+        match prove(&whole, Artifact::from(subject), root, now) {
+            Ok(proved) => facts.push(proved),
+            Err(error) => refusal = telling(refusal, error),
+        }
+    }
+    if facts.is_empty() { Err(refusal.into()) } else { Ok(facts) }
+}
+
+/// Verifies a bundle over any artifact under one root: the one way by which a keyless signature is accepted.
+pub(super) fn prove(
+    bundle: &SigstoreBundle,
+    artifact: Artifact<'_>,
+    trust: &KeylessTrust,
+    now: Timestamp,
+) -> Result<KeylessFacts, KeylessError> {
+    let root = &trust.instance().root;
+    let material = &bundle.verification_material;
+    log::check_known(&material.tlog_entries, root)?;
+    let result = call(bundle, artifact, trust).map_err(|error| explained(&error, bundle, root))?;
+    let times = result.verified_timestamps();
+    log::check(&material.tlog_entries, root, times)?;
+    let signed_at = *times.iter().min().ok_or(KeylessError::Missing("trusted time that it was signed at"))?;
+    if times.iter().any(|time| time.duration_since(now) > MAX_CLOCK_SKEW) {
+        return Err(KeylessError::Future { signed_at, now });
+    }
+    let nameless = || KeylessError::Malformed("its certificate names no identity and issuer".to_owned());
+    Ok(KeylessFacts {
+        identity: result.identity().ok_or_else(nameless)?.as_str().to_owned(),
+        issuer: result.issuer().ok_or_else(nameless)?.to_owned(),
+        signed_at,
+        trust: trust.digest(),
+        log: material.tlog_entries.first().and_then(id_of),
+        timestamp_authority: stamped(bundle, root).first().and_then(|(_, authority)| stamp::subject(authority)),
+    })
+}
+
+/// The verifier, which is handed what anybody wrote: a panic of it refuses the bundle.
+fn call(bundle: &SigstoreBundle, artifact: Artifact<'_>, trust: &KeylessTrust) -> Result<VerificationResult, Error> {
+    let policy = VerificationPolicy::any_identity();
+    let verifier = &trust.instance().verifier;
+    catch_unwind(AssertUnwindSafe(|| verifier.verify(artifact, bundle, &policy)))
+        .unwrap_or_else(|_| Err(Error::InvalidBundle("the verifier broke down over it".to_owned())))
+}
+
+/// The verifier's error in our words. Where it has one kind for two things, a closer look tells them apart.
+fn explained(error: &Error, bundle: &SigstoreBundle, root: &TrustedRoot) -> KeylessError {
+    let stamps = &bundle.verification_material.timestamp_verification_data.rfc3161_timestamps;
+    match error {
+        Error::Timestamp(TimestampError::Invalid(_)) if !stamp::claim_known(stamps, root) => {
+            KeylessError::Unknown { part: EvidencePart::Timestamp, detail: "it names none of them".to_owned() }
+        }
+        Error::Certificate(CertificateError::ChainInvalid(_)) => {
+            used_too_late(bundle, root).unwrap_or_else(|| KeylessError::of_verifier(error))
+        }
+        error => KeylessError::of_verifier(error),
+    }
+}
+
+/// Whether the certificate was used outside of its time, by times that the verifier has found to be signed.
+fn used_too_late(bundle: &SigstoreBundle, root: &TrustedRoot) -> Option<KeylessError> {
+    let window = trust::validity(bundle.signing_certificate()?)?;
+    let stamped = stamped(bundle, root).into_iter().map(|(time, _)| time);
+    let logged = bundle.verification_material.tlog_entries.iter().filter_map(|entry| entry.integrated_time);
+    let used_at = stamped.chain(logged).find(|time| !window.contains(*time))?;
+    let until = window.end.map_or_else(String::new, |end| format!(" to {end}"));
+    Some(KeylessError::CertificateExpired(format!("at {used_at}, while it was valid from {}{until}", window.start)))
+}
+
+fn stamped(bundle: &SigstoreBundle, root: &TrustedRoot) -> Vec<(Timestamp, TsaAuthority)> {
+    let stamps = &bundle.verification_material.timestamp_verification_data.rfc3161_timestamps;
+    match &bundle.content {
+        SignatureContent::MessageSignature(message) => stamp::verified(stamps, &message.signature, root),
+        SignatureContent::DsseEnvelope(envelope) => stamp::verified(stamps, &envelope.signature.sig, root),
+        _ => Vec::new(),
+    }
+}
+
+/// A log's id in hexadecimal digits. Ids of logs that a root knows are SHA-256 digests.
+fn id_of(entry: &TransparencyLogEntry) -> Option<String> {
+    Some(Sha256Hash::try_from(entry.log_id.key_id.as_bytes()).ok()?.to_hex())
+}
+
+/// Of two refusals the one that says more: that of a root which knows who signed.
+fn telling(first: KeylessError, second: KeylessError) -> KeylessError {
+    match (&first, &second) {
+        (KeylessError::NoInstance, _) => second,
+        (KeylessError::Unknown { .. }, KeylessError::Unknown { .. }) => first,
+        (KeylessError::Unknown { .. }, _) => second,
+        _ => first,
+    }
+}
+
+/// The digest that a statement is about, which the verifier asks for. That it is the model's is checked later, with the
+/// whole statement.
+fn subject(payload: &[u8]) -> Result<Sha256Hash, StatementError> {
+    #[derive(Deserialize)]
+    struct Statement {
+        subject: AtMost<1, Subject>,
+    }
+    #[derive(Deserialize)]
+    struct Subject {
+        digest: SubjectDigest,
+    }
+    #[derive(Deserialize)]
+    struct SubjectDigest {
+        sha256: String,
+    }
+    let statement: Statement =
+        serde_json::from_slice(payload).map_err(|error| StatementError::Json(json_error(&error)))?;
+    let subject = statement.subject.items.first().ok_or(StatementError::Subjects(0))?;
+    let digest = Digest::from_hex(HashAlgorithm::Sha256, &subject.digest.sha256);
+    let digest = digest.map_err(StatementError::SubjectDigest)?;
+    Sha256Hash::try_from(digest.as_bytes()).map_err(|_| StatementError::SubjectDigest(DigestError::Hex))
+}
