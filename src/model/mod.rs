@@ -17,6 +17,8 @@ mod hasher;
 mod manifest;
 mod method;
 mod name;
+#[cfg(target_arch = "x86_64")]
+mod sha_ni;
 mod shown;
 mod tree;
 
