@@ -4,20 +4,22 @@
 //! material and the nonce come through the Pod's own environment. It ends with 0 whenever a report was written,
 //! whatever stands in it.
 
+use std::env;
 use std::fs;
 use std::num::NonZeroU64;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 
 use clap::Args;
-use serde::Deserialize;
 
 use super::{Exit, UsageError};
 use crate::api::v1alpha1::{DISCOVERY, UnknownCode};
 use crate::clock;
 use crate::facts::{Extent, NoProgress, Place, Report, Request, SignatureLocation, default_threads, read};
 use crate::model::{Links, NameError, ResourceName, shown};
-use crate::signature::{PublicKey, TrustMaterial};
+use crate::operator::records::verifier_pod::TRUST_VARIABLE;
+use crate::policy::TrustPiece;
+use crate::signature::TrustMaterial;
 
 /// Read a model and report facts about it (runs inside verifier Pods).
 #[derive(Debug, Args)]
@@ -51,27 +53,14 @@ pub(super) struct Flags {
     #[arg(long, value_name = "FILE", default_value = "/dev/termination-log")]
     report: PathBuf,
 
-    /// The trust material, as JSON: {"keys": [{"pem": "..."}]}.
-    #[arg(long, env = "WEIGHBRIDGE_TRUST", hide_env_values = true, default_value = "")]
-    trust: String,
+    /// How many pieces of trust material there are. Each stands in a variable of its own as JSON, WEIGHBRIDGE_TRUST_0 and
+    /// so on, such as {"key": {"pem": "..."}}.
+    #[arg(long, value_name = "COUNT", env = TRUST_VARIABLE)]
+    trust: Option<usize>,
 
     /// What the report must carry to be taken for the answer to this run.
     #[arg(long, env = "WEIGHBRIDGE_NONCE", hide_env_values = true)]
     nonce: Option<String>,
-}
-
-/// The form of `WEIGHBRIDGE_TRUST`. A field that this version does not know is an error: what it meant to restrict or
-/// to trust would be lost.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawTrust {
-    keys: Vec<RawKey>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawKey {
-    pem: String,
 }
 
 /// What keeps a verifier from reading anything.
@@ -100,7 +89,7 @@ impl Flags {
     }
 
     fn read(self) -> Result<Report, Failure> {
-        let trust = trust_material(&self.trust)?;
+        let trust = trust_material(self.trust)?;
         let request = Request {
             path: path(&self.path).map_err(|error| {
                 Failure(UnknownCode::NotVerifiable, format!("the path `{}` {error}; rename it", shown(&self.path)))
@@ -118,14 +107,20 @@ impl Flags {
     }
 }
 
-fn trust_material(json: &str) -> Result<TrustMaterial, Failure> {
-    let unavailable = |what: String| Failure(UnknownCode::TrustUnavailable, format!("WEIGHBRIDGE_TRUST: {what}"));
-    let raw: RawTrust = serde_json::from_str(json).map_err(|error| unavailable(shown(&error.to_string())))?;
-    let key = |(at, key): (usize, &RawKey)| {
-        PublicKey::from_pem(&key.pem).map_err(|error| unavailable(format!("key {at}: {error}")))
-    };
-    let keys = raw.keys.iter().enumerate().map(key).collect::<Result<_, _>>()?;
-    Ok(TrustMaterial { keys, ..TrustMaterial::default() })
+/// All pieces, or nothing: what a piece that cannot be read meant to trust or to restrict would be lost.
+fn trust_material(count: Option<usize>) -> Result<TrustMaterial, Failure> {
+    let unavailable = |name: &str, what: String| Failure(UnknownCode::TrustUnavailable, format!("{name}: {what}"));
+    let count = count.ok_or_else(|| unavailable(TRUST_VARIABLE, "it is not set".to_owned()))?;
+    let mut material = TrustMaterial::default();
+    for at in 0..count {
+        let name = format!("{TRUST_VARIABLE}_{at}");
+        #[expect(clippy::disallowed_methods, reason = "settings are read here once; clap knows no numbered variables")]
+        let json = env::var(&name).map_err(|error| unavailable(&name, error.to_string()))?;
+        let piece: TrustPiece =
+            serde_json::from_str(&json).map_err(|error| unavailable(&name, shown(&error.to_string())))?;
+        piece.add_to(&mut material).map_err(|error| unavailable(&name, error.to_string()))?;
+    }
+    Ok(material)
 }
 
 fn path(text: &str) -> Result<ResourceName, NameError> {

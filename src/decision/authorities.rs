@@ -2,55 +2,140 @@
 
 use std::collections::BTreeSet;
 
+use jiff::Timestamp;
+
 use super::Finding;
-use crate::api::v1alpha1::{SignerKind, SignerStatus};
+use super::signers::{expires_at, has_expired, marks, signer, words};
+use crate::api::v1alpha1::{ModelStatus, RefusedCode, SignerStatus};
 use crate::model::shown;
 use crate::policy::CompiledPolicy;
+use crate::signature::Signer;
 
-/// How much of a fingerprint is shown: as much as tells keys apart at a glance. The whole one stands in the status.
-const SHOWN_FINGERPRINT_CHARS: usize = "sha256:".len() + 16;
+/// How many signers a sentence names before it counts the rest.
+const NAMED_SIGNERS: usize = 2;
 
-/// The name of the first authority that signed, if enough of them did.
+/// The name of the first authority that signed, if enough of them did; else the code and what is wrong.
 ///
-/// `required: N` asks for N distinct authorities, each with a signer of its own. An authority has one key, so that is as
-/// many distinct keys as are both listed and among the signers.
-pub(super) fn check<'a>(policy: &'a CompiledPolicy, signers: &[SignerStatus]) -> Result<&'a str, Finding> {
-    let signed: BTreeSet<&str> = signers.iter().filter_map(fingerprint).collect();
-    let satisfied = policy.authorities.iter().filter(|authority| signed.contains(authority.key.fingerprint.as_str()));
-    let distinct: BTreeSet<&str> = satisfied.clone().map(|authority| authority.key.fingerprint.as_str()).collect();
-    match satisfied.clone().next() {
-        Some(first) if distinct.len() >= policy.required => Ok(&first.name),
-        Some(_) => Err(Finding {
-            what: format!("{} of the policy's signers signed it, {} are required", distinct.len(), policy.required),
+/// `required: N` asks for N distinct authorities, each with a signer of its own: as many pairs of authority and signer
+/// as can be made with neither in two pairs. Signers whose certificate has ended do not count.
+pub(super) fn check<'a>(
+    policy: &'a CompiledPolicy,
+    model: &ModelStatus,
+    now: Timestamp,
+) -> Result<&'a str, (RefusedCode, Finding)> {
+    let (expired, valid): (Vec<&SignerStatus>, Vec<&SignerStatus>) =
+        model.signers.iter().partition(|signer| has_expired(signer, now));
+    let (satisfied, first) = count(policy, &valid);
+    if let Some(first) = first.filter(|_| satisfied >= policy.required) {
+        return Ok(first);
+    }
+    let all: Vec<&SignerStatus> = model.signers.iter().collect();
+    if count(policy, &all).0 >= policy.required {
+        return Err((RefusedCode::SignerExpired, ended(&expired)));
+    }
+    let finding = match first {
+        Some(_) => Finding {
+            what: format!(
+                "{satisfied} of the policy's signers signed it, {} are required{}",
+                policy.required,
+                ignored(model)
+            ),
             fix: format!("have it signed by more of: {}", listed(policy)),
             detail: None,
-        }),
-        None => Err(Finding {
-            what: format!("it is signed by {}, whom the policy does not list", who(&signed)),
+        },
+        None => Finding {
+            what: format!("it is signed by {}, whom the policy does not list", who(&valid)),
             fix: advice(policy),
             detail: None,
-        }),
+        },
+    };
+    Err((RefusedCode::UntrustedSigner, finding))
+}
+
+/// How many authorities have a signer of their own, and the first that has any.
+fn count<'a>(policy: &'a CompiledPolicy, signers: &[&SignerStatus]) -> (usize, Option<&'a str>) {
+    let known: Vec<Signer> = signers.iter().filter_map(|status| signer(status)).collect();
+    let holders = distinct(&known);
+    let accepts: Vec<Vec<bool>> = (policy.authorities.iter())
+        .map(|authority| {
+            holders.iter().map(|holder| holder.iter().any(|signer| authority.authority.accepts(signer))).collect()
+        })
+        .collect();
+    let first = accepts.iter().position(|holders| holders.contains(&true));
+    (pairs(&accepts, holders.len()), first.map(|at| policy.authorities[at].name.as_str()))
+}
+
+/// The signers, with those together that are one.
+fn distinct(signers: &[Signer]) -> Vec<Vec<&Signer>> {
+    let mut holders: Vec<(BTreeSet<String>, Vec<&Signer>)> = Vec::new();
+    for signer in signers {
+        let mut joined = (marks(signer), vec![signer]);
+        let (same, others): (Vec<_>, Vec<_>) = holders.into_iter().partition(|(seen, _)| !seen.is_disjoint(&joined.0));
+        for (seen, signers) in same {
+            joined.0.extend(seen);
+            joined.1.extend(signers);
+        }
+        holders = others;
+        holders.push(joined);
+    }
+    holders.into_iter().map(|(_, signers)| signers).collect()
+}
+
+/// The largest number of pairs of a row and a column that `accepts` holds for, with no row or column in two of them
+/// (Kuhn's algorithm: each row in turn takes a free column, or one whose row can move on).
+fn pairs(accepts: &[Vec<bool>], columns: usize) -> usize {
+    fn place(row: usize, accepts: &[Vec<bool>], seen: &mut [bool], taken: &mut [Option<usize>]) -> bool {
+        for column in 0..taken.len() {
+            if accepts[row][column] && !std::mem::replace(&mut seen[column], true) {
+                let free = match taken[column] {
+                    None => true,
+                    Some(other) => place(other, accepts, seen, taken),
+                };
+                if free {
+                    taken[column] = Some(row);
+                    return true;
+                }
+            }
+        }
+        false
+    }
+    let mut taken = vec![None; columns];
+    (0..accepts.len()).filter(|row| place(*row, accepts, &mut vec![false; columns], &mut taken)).count()
+}
+
+fn ended(expired: &[&SignerStatus]) -> Finding {
+    let first = expired.iter().min_by_key(|signer| expires_at(signer));
+    let end = first.and_then(|signer| expires_at(signer)).map(|end| format!(" on {}", end.strftime("%Y-%m-%d")));
+    Finding {
+        what: format!(
+            "{}, which signed it, ended{}",
+            first.map_or_else(|| "the certificate".to_owned(), |signer| words(signer)),
+            end.unwrap_or_default()
+        ),
+        fix: "have it signed again, with a certificate that is valid".to_owned(),
+        detail: None,
     }
 }
 
-/// The fingerprint that a signer is known by; an absent one matches nobody.
-fn fingerprint(signer: &SignerStatus) -> Option<&str> {
-    let SignerStatus { kind, fingerprint } = signer;
-    fingerprint.as_deref().filter(|_| *kind == SignerKind::Key)
+/// The bundles that do not count, for whoever wonders why there are too few signers.
+fn ignored(model: &ModelStatus) -> String {
+    let ignored = model.other_bundles.iter().filter_map(|it| Some((&it.name, it.ignored?)));
+    let named: Vec<String> =
+        ignored.take(NAMED_SIGNERS).map(|(name, why)| format!("{} does not count ({why})", shown(name))).collect();
+    if named.is_empty() { String::new() } else { format!("; {}", named.join(", ")) }
 }
 
-fn who(signed: &BTreeSet<&str>) -> String {
-    let mut names: Vec<String> = signed.iter().take(2).map(|it| short(it)).collect();
-    if signed.len() > names.len() {
-        names.push(format!("{} more", signed.len() - names.len()));
+fn who(signers: &[&SignerStatus]) -> String {
+    let mut all: Vec<String> = Vec::new();
+    for signer in signers.iter().map(|signer| words(signer)) {
+        if !all.contains(&signer) {
+            all.push(signer);
+        }
     }
-    if names.is_empty() { "nobody that could be verified".to_owned() } else { names.join(", ") }
-}
-
-fn short(fingerprint: &str) -> String {
-    let head: String = fingerprint.chars().take(SHOWN_FINGERPRINT_CHARS).collect();
-    let cut = if head.len() < fingerprint.len() { "…" } else { "" };
-    format!("key {}{cut}", shown(&head))
+    let more = all.len().saturating_sub(NAMED_SIGNERS);
+    all.truncate(NAMED_SIGNERS);
+    all.extend((more > 0).then(|| format!("{more} more")));
+    if all.is_empty() { "nobody that could be verified".to_owned() } else { all.join(", ") }
 }
 
 /// What to do where nobody listed has signed.

@@ -110,7 +110,7 @@ fn checks(
         return Err(pending(name, currency, records::awaited(record, present)));
     };
     content.facts = Some(facts(record, model));
-    let sound = model_is_sound(scene, policy, record, model).and_then(|()| signers_are_trusted(policy, model));
+    let sound = model_is_sound(scene, policy, record, model).and_then(|()| signers_are_trusted(scene, policy, model));
     match sound {
         // What was refused stays so until it was read again: a tenant could bring about Unknown by touching a file.
         Err(obstacle) if obstacle.is_refusal() => Err(obstacle),
@@ -285,9 +285,12 @@ fn without_advice(message: &str) -> String {
     shown_to(what, MAX_MESSAGE_CHARS)
 }
 
-fn signers_are_trusted<'a>(policy: &'a CompiledPolicy, model: &ModelStatus) -> Result<&'a str, Obstacle> {
-    authorities::check(policy, &model.signers)
-        .map_err(|finding| Obstacle::refused(RefusedCode::UntrustedSigner, finding))
+fn signers_are_trusted<'a>(
+    scene: &Scene<'_>,
+    policy: &'a CompiledPolicy,
+    model: &ModelStatus,
+) -> Result<&'a str, Obstacle> {
+    authorities::check(policy, model, scene.now).map_err(|(code, finding)| Obstacle::refused(code, finding))
 }
 
 fn record_is_young(scene: &Scene<'_>, policy: &CompiledPolicy, record: &Record) -> Result<(), Obstacle> {

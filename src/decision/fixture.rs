@@ -12,6 +12,7 @@ use crate::api::v1alpha1::{
     BackingStoreSpec, ClusterModelPolicy, FindingCode, ModelStatus, ModelVerificationStatus, ReadSource, SignerKind,
 };
 use crate::policy::{TrustSources, fixtures};
+use crate::signature::Authority;
 use crate::workload::{BackingStore, Extract, HasModels};
 
 /// The time of all decisions in tests.
@@ -51,11 +52,14 @@ pub(crate) fn compile(policies: &[ClusterModelPolicy]) -> CompiledPolicies {
 /// Fingerprint of the first authority of a policy.
 pub(crate) fn fingerprint(pem: &str) -> String {
     let policy = policy(json!({ "authorities": [{ "name": "a", "key": { "data": pem } }] }));
-    compile(&[policy]).iter().next().unwrap().authorities[0].key.fingerprint.clone()
+    match compile(&[policy]).iter().next().unwrap().authorities[0].authority {
+        Authority::Key { fingerprint } => fingerprint.to_string(),
+        _ => panic!("a key"),
+    }
 }
 
 pub(crate) fn signed_by(pem: &str) -> SignerStatus {
-    SignerStatus { kind: SignerKind::Key, fingerprint: Some(fingerprint(pem)) }
+    SignerStatus { fingerprint: Some(fingerprint(pem)), ..SignerStatus::of(SignerKind::Key) }
 }
 
 /// What is known, piece by piece, so that a test can change a piece.
@@ -104,7 +108,9 @@ pub(crate) fn verified_record(path: &str) -> Record {
         bundle: Some("model.sig".into()),
         content_verified: true,
         signature_verified: true,
+        other_bundles: vec![],
         signers: vec![signed_by(fixtures::KEY_A)],
+        signer_expires_at: None,
     };
     let status = ModelVerificationStatus {
         observed_generation: Some(1),

@@ -17,12 +17,14 @@ mod judge;
 mod records;
 mod scene;
 mod shadows;
+mod signers;
 mod status;
 mod storage;
 mod text;
 mod writers;
 
 pub use evidence::*;
+pub use signers::{expires_at, has_expired};
 pub use storage::{SINGLE_WRITER_DRIVERS, check as check_storage};
 pub use text::{audit_annotations, deny_text, waiting_cures, warnings};
 

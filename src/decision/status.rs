@@ -3,6 +3,7 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::judge::Judgement;
+use super::signers::words;
 use super::text::statement;
 use super::{JudgedUse, severity};
 use crate::api::v1alpha1::{Code, WorkloadModel};
@@ -56,7 +57,7 @@ impl JudgedUse {
     /// The use as the status of a workload shows it.
     pub fn status(&self) -> WorkloadModel {
         let worst = self.findings.first();
-        let fingerprint = || self.facts.iter().flat_map(|facts| &facts.signers).find_map(|it| it.fingerprint.clone());
+        let claimed = || self.facts.iter().flat_map(|facts| &facts.signers).map(words).next();
         WorkloadModel {
             container: self.model_use.container.name.clone(),
             volume: self.model_use.volume.clone(),
@@ -65,7 +66,7 @@ impl JudgedUse {
             reason: worst.map(|(code, _)| code.to_string()),
             message: worst.map(|(_, finding)| statement(finding)),
             model_digest: self.facts.as_ref().map(|facts| facts.model_digest.clone()).filter(|it| !it.is_empty()),
-            signer: self.signer.clone().or_else(fingerprint),
+            signer: self.signer.clone().or_else(claimed),
             verified_at: self.facts.as_ref().and_then(|facts| facts.verified_at).map(Time),
         }
     }

@@ -9,6 +9,7 @@ use serde_json::json;
 
 mod goldens;
 mod properties;
+mod signers;
 mod uses;
 
 #[test]
@@ -138,7 +139,7 @@ fn an_absent_or_odd_finding_is_never_a_pass() {
     check("content", World::new().model(|model| model.content_verified = false), &["VerifierFailed"]);
     check("signature", World::new().model(|model| model.signature_verified = false), &["VerifierFailed"]);
     check("signers", World::new().model(|model| model.signers.clear()), &["UntrustedSigner"]);
-    let nameless = || SignerStatus { kind: SignerKind::Key, fingerprint: None };
+    let nameless = || SignerStatus::of(SignerKind::Key);
     check("nameless signer", World::new().model(|model| model.signers = vec![nameless()]), &["UntrustedSigner"]);
     check("no reason", World::new().model(|model| model.verdict = VerdictKind::Refused), &["VerifierFailed"]);
     check("unknown, no reason", World::new().model(|model| model.verdict = VerdictKind::Unknown), &["VerifierFailed"]);

@@ -23,9 +23,10 @@ pub(super) struct Read {
     pub(super) left_out: Names,
 }
 
-/// Reads the model and compares it with the statement. What was read is told even if the comparison fails.
+/// Reads the model, all but its bundles, and compares it with the statement. What was read is told even if the comparison fails.
 pub(super) fn check(
     located: &Located,
+    bundles: &[ResourceName],
     statement: &Statement,
     request: &Request,
     progress: &dyn Progress,
@@ -38,7 +39,9 @@ pub(super) fn check(
     let rules = rules(statement, request);
     let tree = match &located.single {
         Some(file) => single_file(&located.folder, file)?,
-        None => walk(&located.folder, links, &|visit| leaves_out(visit, located, manifest, &rules, &request.place))?,
+        None => walk(&located.folder, links, &|visit| {
+            leaves_out(visit, located, bundles, manifest, &rules, &request.place)
+        })?,
     };
     read.left_out = tree.left_out;
     let name_as_listed = |name: &ResourceName| match &located.single {
@@ -110,8 +113,15 @@ fn rules(statement: &Statement, request: &Request) -> ContentRules {
 }
 
 /// Whatever holds a signed file is met, whoever wants it ignored.
-fn leaves_out(visit: &Visit<'_>, located: &Located, manifest: &Manifest, rules: &ContentRules, place: &Place) -> bool {
-    let is_bundle = located.bundle_name.as_ref() == Some(visit.name);
+fn leaves_out(
+    visit: &Visit<'_>,
+    located: &Located,
+    bundles: &[ResourceName],
+    manifest: &Manifest,
+    rules: &ContentRules,
+    place: &Place,
+) -> bool {
+    let is_bundle = bundles.contains(visit.name);
     let is_system = *place == Place::Cluster
         && located.root.is_root()
         && visit.owner == 0

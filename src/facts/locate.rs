@@ -30,10 +30,15 @@ pub(super) struct Located {
     pub(super) bundle_name: Option<ResourceName>,
     /// The bundle.
     pub(super) bundle: Vec<u8>,
+    /// Files at the model's root that could be further bundles, by their names.
+    pub(super) other_names: Vec<ResourceName>,
 }
 
-/// How many candidates for a bundle are looked at before there are too many to be one.
-const MAX_CANDIDATES: usize = 16;
+/// How many files at a model's root are looked at as bundles: a policy requires at most 16 signers.
+const MAX_BUNDLES: usize = 16;
+/// How many files named like bundles a folder may have so that the first of them are known: some sign every file of a
+/// model for itself.
+const MAX_CANDIDATES: usize = 4096;
 
 /// Finds model and bundle.
 pub(super) fn locate(request: &Request) -> Result<Located, Finding> {
@@ -77,7 +82,16 @@ fn locate_file(request: &Request, root: &Folder, path: &ResourceName) -> Result<
             },
             SignatureLocation::Discover => return Err(unsigned(path)),
         };
-        return Ok(Located { folder, root: path.clone(), single: Some(base), bundle_at, bundle_name, bundle });
+        let other_names = Vec::new();
+        return Ok(Located {
+            folder,
+            root: path.clone(),
+            single: Some(base),
+            bundle_at,
+            bundle_name,
+            bundle,
+            other_names,
+        });
     }
     locate_folder(request, root, parent, Some(path))
 }
@@ -94,7 +108,8 @@ fn locate_folder(
         let bundle = read_file(file)?;
         let bundle_at = shown(&file.to_string_lossy());
         let bundle_name = name_in(&request.root, &path, file);
-        return Ok(Located { folder: used, root: path, single: None, bundle_at, bundle_name, bundle });
+        let other_names = Vec::new();
+        return Ok(Located { folder: used, root: path, single: None, bundle_at, bundle_name, bundle, other_names });
     }
     let mut at = Some(path.clone());
     while let Some(folder_at) = at {
@@ -103,10 +118,14 @@ fn locate_folder(
             break;
         }
         let folder = root.folder(&folder_at)?;
-        if let Some(name) = bundle_in(&folder, &request.signature)? {
+        if let Some(name) = bundle_in(&folder, request)? {
             let bundle = read_bundle(&folder, &name)?;
             let bundle_at = shown(folder_at.join(&name).as_ref().unwrap_or(&name).as_str());
-            return Ok(Located { folder, root: folder_at, single: None, bundle_at, bundle_name: Some(name), bundle });
+            let mut other_names = candidates(&folder)?;
+            other_names.retain(|other| *other != name);
+            other_names.truncate(MAX_BUNDLES - 1);
+            let bundle_name = Some(name);
+            return Ok(Located { folder, root: folder_at, single: None, bundle_at, bundle_name, bundle, other_names });
         }
         at = if request.place == Place::Cluster { folder_at.parent() } else { None };
     }
@@ -117,9 +136,9 @@ fn locate_folder(
     Err(unsigned(file.unwrap_or(&path)))
 }
 
-/// The name of the bundle in a folder, if there is one.
-fn bundle_in(folder: &Folder, location: &SignatureLocation) -> Result<Option<ResourceName>, Finding> {
-    let preferred = match location {
+/// The name of the bundle in a folder, if there is one; the first, where there may be several.
+fn bundle_in(folder: &Folder, request: &Request) -> Result<Option<ResourceName>, Finding> {
+    let preferred = match &request.signature {
         SignatureLocation::Within(name) => Some(name.clone()),
         _ => ResourceName::parse("model.sig").ok(),
     };
@@ -128,17 +147,23 @@ fn bundle_in(folder: &Folder, location: &SignatureLocation) -> Result<Option<Res
     {
         return Ok(Some(name));
     }
-    if *location != SignatureLocation::Discover {
+    if request.signature != SignatureLocation::Discover {
         return Ok(None);
     }
-    let mut candidates = folder.names(&is_bundle_name, MAX_CANDIDATES)?;
-    if candidates.len() > 1 {
+    let candidates = candidates(folder)?;
+    if candidates.len() > 1 && request.place != Place::Cluster {
         let mut names = Names::default();
-        candidates.sort();
         candidates.iter().for_each(|name| names.add(name.as_str()));
         return Err(Finding::ambiguous(&names.to_string()));
     }
-    Ok(candidates.pop())
+    Ok(candidates.into_iter().next())
+}
+
+/// The files of a folder that are named like bundles, in order.
+fn candidates(folder: &Folder) -> Result<Vec<ResourceName>, Finding> {
+    let mut names = folder.names(&is_bundle_name, MAX_CANDIDATES)?;
+    names.sort();
+    Ok(names)
 }
 
 /// In a cluster an annotation chooses the bundle, and the bundle is left out of the comparison. So it must not have the

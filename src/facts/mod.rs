@@ -5,10 +5,11 @@
 //! It blocks, and takes as long as the model is large.
 //!
 //! ```text
-//!   locate ──► Bundle::parse ──► verify ──► walk, hash, compare ──► Report
-//!   (model root, bundle)         (signer)   (content)               (≤ 2 KiB of JSON)
+//!   locate ──► look, bundle by bundle ──► walk, hash, compare ──► Report
+//!   (model root, bundles)  (signers)      (content)               (≤ 2 KiB of JSON)
 //! ```
 
+mod bundles;
 mod content;
 mod finding;
 mod locate;

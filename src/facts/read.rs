@@ -4,13 +4,14 @@ use std::time::Instant;
 
 use jiff::Timestamp;
 
+use super::bundles::{self, Bundles};
 use super::content;
 use super::finding::Finding;
 use super::locate::locate;
 use super::report::{Extent, MAX_PATH_BYTES, Outcome, Report, SignerFact};
 use super::request::{Place, Progress, Request};
 use crate::api::v1alpha1::{Code, UnknownCode};
-use crate::signature::{Bundle, Rejection, RejectionCode, Statement, TrustMaterial, claimed, verify};
+use crate::signature::{Rejection, RejectionCode, TrustMaterial};
 
 /// Reads a model and says what was found. Blocks until all of it is read.
 pub fn read(request: &Request, trust: &TrustMaterial, now: Timestamp, progress: &dyn Progress) -> Report {
@@ -36,21 +37,18 @@ fn gather(
     report.model_root = Some(located.root.to_string());
     report.bundle = Some(located.bundle_at.clone());
     report.signature_verified = Some(false);
-    // A large bundle is not kept in memory next to what was read from it.
-    let text = std::mem::take(&mut located.bundle);
-    let bundle = Bundle::parse(&text).map_err(Rejection::from)?;
-    drop(text);
-    let verified = verify(&bundle, trust, now);
-    let (statement, signature) = match verified {
-        Ok(verified) => {
-            let (signers, statement) = verified.into_parts();
+    let Bundles { at, statement, signers, others, names } = bundles::look(&mut located, trust, now)?;
+    report.bundle = Some(at);
+    report.other_bundles = others;
+    let signature = match signers {
+        Ok(signers) => {
             report.signature_verified = Some(true);
             report.signers = signers.into_iter().map(SignerFact::from).collect();
-            (statement, Ok(()))
+            Ok(())
         }
-        Err(rejection) => (worth_reading(&bundle, rejection.clone(), &request.place)?, Err(Finding::from(rejection))),
+        Err(rejection) if is_worth_reading(&rejection, &request.place) => Err(Finding::from(rejection)),
+        Err(rejection) => return Err(rejection.into()),
     };
-    drop(bundle);
     report.model_digest = Some(statement.manifest.root_digest());
     report.manifest_digest = Some(statement.manifest.manifest_digest());
     report.files = Some(statement.manifest.files().len() as u64);
@@ -58,7 +56,7 @@ fn gather(
         return signature;
     }
     let mut read = content::Read::default();
-    let content = content::check(&located, &statement, request, progress, &mut read);
+    let content = content::check(&located, &names, &statement, request, progress, &mut read);
     report.bytes = read.bytes;
     report.left_out = read.left_out.into();
     report.content_verified = match &content {
@@ -69,13 +67,10 @@ fn gather(
     both(signature, content)
 }
 
-/// What the bundle says, if its content is worth reading although nobody who is trusted signed it: in a cluster, where
-/// trust may be given later and the read then counts.
-fn worth_reading(bundle: &Bundle, rejection: Rejection, place: &Place) -> Result<Statement, Finding> {
-    match (rejection.code(), place) {
-        (RejectionCode::UntrustedSigner, Place::Cluster) => claimed(bundle).map_err(|_| rejection.into()),
-        _ => Err(rejection.into()),
-    }
+/// Whether the content is worth reading although nobody who is trusted signed it: in a cluster, where trust may be given
+/// later and the read then counts.
+fn is_worth_reading(rejection: &Rejection, place: &Place) -> bool {
+    rejection.code() == RejectionCode::UntrustedSigner && *place == Place::Cluster
 }
 
 /// The signature's trouble comes first; a content that is refused as well is told in the same sentence.

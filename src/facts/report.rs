@@ -7,9 +7,9 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::finding::Finding;
-use crate::api::v1alpha1::{Code, Detail, RefusedCode, UnknownCode};
+use crate::api::v1alpha1::{CertificateProfile, Code, Detail, OtherBundle, RefusedCode, UnknownCode};
 use crate::model::{Digest, Names, ResourceName, shown, shown_to};
-use crate::signature::{CertificateFacts, KeylessFacts, Signer};
+use crate::signature::{CertificateFacts, KeylessFacts, Profile, Signer};
 
 /// The most that a report takes, in bytes: the kubelet divides 12 KiB among the containers of a Pod, and cuts what is
 /// longer.
@@ -72,6 +72,9 @@ pub struct Report {
     /// Who signed, by what was checked.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub signers: Vec<SignerFact>,
+    /// Bundles at the model's root beside the one that was used.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub other_bundles: Vec<OtherBundle>,
     /// What was left out of the comparison.
     #[serde(default, skip_serializing_if = "LeftOut::is_empty")]
     pub left_out: LeftOut,
@@ -136,8 +139,8 @@ pub enum SignerFact {
         root: Digest,
         /// Digest of the set of roots.
         trust: Digest,
-        /// `Strict` or `Reference`.
-        profile: String,
+        /// By which rules the chain was checked.
+        profile: CertificateProfile,
     },
     /// An identity, proved by a Sigstore instance.
     Keyless {
@@ -214,13 +217,14 @@ impl Report {
             files: None,
             bytes: None,
             signers: Vec::new(),
+            other_bundles: Vec::new(),
             left_out: LeftOut::default(),
             duration_ms: 0,
         }
     }
 
     /// The report as JSON of at most [`MAX_REPORT_BYTES`]. What does not fit is left away in this order: names that
-    /// were left out (they stay counted), the end of the message.
+    /// were left out (they stay counted), the end of the message, other bundles. Signers are never left away.
     pub fn to_json(&self) -> String {
         let mut report = self.clone();
         loop {
@@ -229,13 +233,17 @@ impl Report {
             if excess == 0 {
                 return json;
             }
-            if report.left_out.first.pop().is_none() && !report.outcome.shorten_message(excess) {
-                report = Report::failed(
-                    self.nonce.clone().filter(|nonce| is_nonce(nonce)),
-                    self.extent,
-                    UnknownCode::TooLarge,
-                    "the facts do not fit into a report",
+            let shorter = report.left_out.first.pop().is_some()
+                || report.outcome.shorten_message(excess)
+                || report.other_bundles.pop().is_some();
+            if !shorter {
+                let message = format!(
+                    "what proves its {} signers does not fit into a report of {MAX_REPORT_BYTES} bytes; sign it fewer \
+                     times, or have policies share their roots",
+                    self.signers.len()
                 );
+                let nonce = self.nonce.clone().filter(|nonce| is_nonce(nonce));
+                report = Report::failed(nonce, self.extent, UnknownCode::TooLarge, &message);
             }
         }
     }
@@ -278,7 +286,10 @@ impl Report {
         rule(verified == complete, "the outcome is not what was found")?;
         rule(self.left_out.first.len() as u64 <= self.left_out.count, "more names than there are")?;
         let message = self.outcome.message();
+        let others = self.other_bundles.iter().map(|other| other.name.as_str());
+        let signers = self.signers.iter().flat_map(SignerFact::texts);
         let texts = self.left_out.first.iter().map(String::as_str).chain(self.bundle.as_deref()).chain(message);
+        let texts = texts.chain(others).chain(signers);
         rule(texts.flat_map(str::chars).all(|char| !char.is_control()), "text is not fit to be shown")
     }
 }
@@ -358,10 +369,28 @@ impl From<Signer> for SignerFact {
                 chain,
                 root,
                 trust,
-                profile: profile.as_str().to_owned(),
+                profile: match profile {
+                    Profile::Strict => CertificateProfile::Strict,
+                    Profile::Reference => CertificateProfile::Reference,
+                },
             },
             Signer::Keyless(KeylessFacts { identity, issuer, signed_at, trust, log, timestamp_authority }) => {
                 SignerFact::Keyless { identity, issuer, signed_at, trust, log, timestamp_authority }
+            }
+        }
+    }
+}
+
+impl SignerFact {
+    /// What certificates say: somebody else's text.
+    fn texts(&self) -> Vec<&str> {
+        match self {
+            SignerFact::Key { .. } => Vec::new(),
+            SignerFact::Certificate { subject, issuer, names, .. } => {
+                names.iter().chain([subject, issuer]).map(String::as_str).collect()
+            }
+            SignerFact::Keyless { identity, issuer, log, timestamp_authority, .. } => {
+                [identity, issuer].into_iter().chain(log).chain(timestamp_authority).map(String::as_str).collect()
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::api::v1alpha1::{Detail, RefusedCode, RequestCode, UnknownCode, UseCode, VerdictKind};
+use crate::api::v1alpha1::{BundleIgnored, Detail, RefusedCode, RequestCode, UnknownCode, UseCode, VerdictKind};
 
 use super::Artifact;
 
@@ -24,6 +24,7 @@ pub(super) fn codes() -> Artifact {
     section!("Use", UseCode);
     section!("Request", RequestCode);
     section!("Detail", Detail);
+    section!("Other bundles", BundleIgnored);
     Artifact { path: "docs/reference/codes.md".into(), content: page }
 }
 

@@ -4,13 +4,11 @@ use jiff::SignedDuration;
 use kube::ResourceExt;
 use kube::core::Duration;
 
-use super::keys::{self, TrustedKey};
+use super::authorities;
 use super::matching::Matching;
 use super::selector::{Selector, understood};
-use super::{Actions, CompiledAuthority, CompiledPolicy, ContentRules, TrustSources};
-use crate::api::v1alpha1::{
-    Authority, ClusterModelPolicy, ClusterModelPolicySpec, Content, KeyAuthority, Match, ValidationAction,
-};
+use super::{Actions, CompiledPolicy, ContentRules, TrustSources};
+use crate::api::v1alpha1::{ClusterModelPolicy, ClusterModelPolicySpec, Content, Match, ValidationAction};
 
 /// `maxAge`, where it is not given: so many times `reverifyAfter`, so that a few failed runs make nothing stale.
 const MAX_AGE_RUNS: i32 = 7;
@@ -24,9 +22,9 @@ pub(super) fn policy(policy: &ClusterModelPolicy, trust: &TrustSources) -> Compi
     problems.extend(errors);
     let (matching, errors) = Matching::compile(models.as_deref(), exclude);
     problems.extend(errors);
-    let authorities = compile_authorities(authorities, trust, &mut problems);
+    let authorities = authorities::compile(authorities, trust, &mut problems);
     let required = usize::try_from(*required).unwrap_or(usize::MAX).max(1);
-    problems.extend(unsatisfiable(&authorities, required, problems.is_empty()));
+    problems.extend(authorities::unsatisfiable(&authorities, required, problems.is_empty()));
     CompiledPolicy {
         name: policy.name_any(),
         authorities,
@@ -43,55 +41,6 @@ pub(super) fn policy(policy: &ClusterModelPolicy, trust: &TrustSources) -> Compi
         matching,
         problems,
     }
-}
-
-/// The authorities whose keys can be read.
-fn compile_authorities(
-    authorities: &[Authority],
-    trust: &TrustSources,
-    problems: &mut Vec<String>,
-) -> Vec<CompiledAuthority> {
-    let mut compiled = Vec::with_capacity(authorities.len());
-    for Authority { name, key } in authorities {
-        let key = key.as_ref().ok_or_else(|| "has no key".to_owned());
-        match key.and_then(|key| read_key(key, trust)) {
-            Ok(key) => compiled.push(CompiledAuthority { name: name.clone(), key }),
-            Err(error) => problems.push(format!("authority {name}: {error}")),
-        }
-    }
-    compiled
-}
-
-/// The key of an authority, wherever it stands.
-fn read_key(key: &KeyAuthority, trust: &TrustSources) -> Result<TrustedKey, String> {
-    let KeyAuthority { data, config_map_ref, secret_ref } = key;
-    let (what, text) = match (data, config_map_ref, secret_ref) {
-        (Some(data), None, None) => ("its key".to_owned(), Some(data)),
-        (None, Some(it), None) => {
-            let text = trust.config_maps.get(&it.name).and_then(|data| data.get(&it.key));
-            (format!("key {} of ConfigMap {}", it.key, it.name), text)
-        }
-        (None, None, Some(it)) => {
-            let text = trust.secrets.get(&it.name).and_then(|data| data.get(&it.key));
-            (format!("key {} of Secret {}", it.key, it.name), text)
-        }
-        _ => return Err("has not exactly one source for its key".to_owned()),
-    };
-    let text = text.ok_or_else(|| {
-        format!(
-            "{what} does not exist in the namespace of weighbridge, or lacks the label weighbridge.dev/trust: \"true\""
-        )
-    })?;
-    keys::parse(text).map_err(|error| format!("{what} cannot be used: {error}"))
-}
-
-/// Why nobody could ever satisfy the policy. Not asked while keys are missing: what is missing was said already.
-fn unsatisfiable(authorities: &[CompiledAuthority], required: usize, complete: bool) -> Option<String> {
-    let mut keys: Vec<&str> = authorities.iter().map(|authority| authority.key.fingerprint.as_str()).collect();
-    keys.sort_unstable();
-    keys.dedup();
-    let impossible = complete && keys.len() < required;
-    impossible.then(|| format!("required is {required}, and the authorities hold {} distinct keys", keys.len()))
 }
 
 fn rules(content: &Content) -> ContentRules {

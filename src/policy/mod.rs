@@ -4,16 +4,17 @@
 //! kept as one that matches and admits nothing, never dropped, and that whatever is not understood of it selects more,
 //! not less; never decides.
 
+mod authorities;
 mod compile;
 mod globs;
-mod keys;
 mod matching;
 mod selector;
+mod trust;
 
-#[cfg(test)]
-pub(crate) use keys::fixtures;
-pub use keys::{TrustSet, TrustedKey};
 pub use matching::SourceFacts;
+#[cfg(test)]
+pub(crate) use trust::fixtures;
+pub use trust::{TrustError, TrustPiece, TrustSet};
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,8 +23,10 @@ use jiff::SignedDuration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
 use crate::api::v1alpha1::{ClusterModelPolicy, ReadAs, TrustedStorage, UnknownAction, ValidationAction};
+use crate::signature::Authority;
 use matching::Matching;
 use selector::{Labels, Selector};
+use trust::NamedPiece;
 
 /// Namespaces that no policy ever matches, beside our own: the cluster must be able to repair itself.
 pub const EXEMPT_NAMESPACES: [&str; 3] = ["kube-system", "kube-public", "kube-node-lease"];
@@ -55,13 +58,15 @@ pub struct CompiledPolicy {
     problems: Vec<String>,
 }
 
-/// An authority whose key could be read.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// An authority of which every part could be read.
+#[derive(Clone, Debug)]
 pub struct CompiledAuthority {
     /// Its name in the policy.
     pub name: String,
-    /// Its key.
-    pub key: TrustedKey,
+    /// Whom it accepts.
+    pub authority: Authority,
+    /// What proves a signature by it.
+    piece: NamedPiece,
 }
 
 /// What follows from a violation of a policy.
@@ -103,7 +108,8 @@ pub struct NamespaceSelection<'a> {
     pub denies: bool,
 }
 
-/// Keys that policies refer to and do not hold: PEM text by kind, name and key of the ConfigMap or Secret.
+/// Keys, roots and trusted roots that policies refer to and do not hold: text by kind, name and key of the ConfigMap or
+/// Secret.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TrustSources {
     /// ConfigMaps in the namespace of weighbridge with the trust label: name to data.
@@ -153,10 +159,9 @@ impl CompiledPolicies {
         self.matching(namespace, labels).next().is_some()
     }
 
-    /// The keys that a read in a namespace is given: those of all policies that match it.
+    /// What a read in a namespace is given to check signatures against: the trust material of all policies that match it.
     pub fn trust_for(&self, namespace: &str, labels: &Labels) -> TrustSet {
-        let policies = self.matching(namespace, labels);
-        TrustSet::of(policies.flat_map(|policy| &policy.authorities).map(|authority| &authority.key))
+        TrustSet::of(self.matching(namespace, labels).flat_map(CompiledPolicy::pieces))
     }
 
     /// The namespaces of each policy, for the configuration of webhooks.
@@ -169,10 +174,36 @@ impl CompiledPolicies {
     }
 }
 
+#[cfg(test)]
+impl CompiledPolicy {
+    /// One policy, without ConfigMaps and Secrets: for tests of what follows from it.
+    pub(crate) fn of(policy: &ClusterModelPolicy) -> Self {
+        compile::policy(policy, &TrustSources::default())
+    }
+}
+
+#[cfg(test)]
+impl CompiledAuthority {
+    /// One without trust material: for tests of what it accepts.
+    pub(crate) fn bare(name: &str, authority: Authority) -> Self {
+        let piece = NamedPiece { name: name.to_owned(), piece: TrustPiece::PublicGood {} };
+        CompiledAuthority { name: name.to_owned(), authority, piece }
+    }
+}
+
 impl CompiledPolicy {
     /// Whether it was understood, with all that it refers to; else what is wrong with it, in a sentence.
     pub fn accepted(&self) -> Result<(), String> {
         if self.problems.is_empty() { Ok(()) } else { Err(self.problems.join("; ")) }
+    }
+
+    /// What proves signatures by its authorities.
+    pub fn trust(&self) -> TrustSet {
+        TrustSet::of(self.pieces())
+    }
+
+    fn pieces(&self) -> impl Iterator<Item = &NamedPiece> {
+        self.authorities.iter().map(|authority| &authority.piece)
     }
 
     /// Whether tenants can change what it selects by: labels of claims, or mount paths.

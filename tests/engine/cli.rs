@@ -146,19 +146,25 @@ fn a_single_file_of_an_old_release_verifies() {
 }
 
 /// Runs a verifier as its Pod does, and gives what the operator then reads.
-fn verifier(dir: &Path, trust: &str, arguments: &[&str]) -> Report {
+fn verifier(dir: &Path, trust: &[&str], arguments: &[&str]) -> Report {
     let report = dir.join("termination-log");
     let mut command = weighbridge(&["verifier"]);
     command.arg("--root").arg(dir).arg("--report").arg(&report).args(arguments);
-    command.env("WEIGHBRIDGE_TRUST", trust).env("WEIGHBRIDGE_NONCE", "nonce-1").assert().code(0).stdout("");
+    command.env("WEIGHBRIDGE_TRUST", trust.len().to_string()).env("WEIGHBRIDGE_NONCE", "nonce-1");
+    command.envs(trust.iter().enumerate().map(|(at, piece)| (format!("WEIGHBRIDGE_TRUST_{at}"), piece)));
+    command.assert().code(0).stdout("");
     Report::parse(&fs::read_to_string(report).unwrap(), "nonce-1").unwrap()
 }
 
 #[test]
 fn a_verifier_writes_its_report_and_ends_with_0() {
     let (dir, signer) = model();
-    let trust = json!({ "keys": [{ "pem": signer.pem() }] }).to_string();
-    let code = |trust: &str, arguments: &[&str]| {
+    let other = json!({ "key": { "pem": Signer::new(P256).pem() } }).to_string();
+    // As the operator spells a dollar sign, which a kubelet would replace.
+    let pem = format!("$(HOME)\n{}", signer.pem());
+    let piece = json!({ "key": { "pem": pem } }).to_string().replace('$', "\\u0024");
+    let trust = [other.as_str(), piece.as_str()];
+    let code = |trust: &[&str], arguments: &[&str]| {
         let report = verifier(dir.path(), trust, arguments);
         report.outcome.code().map_or("Verified", |code| code.as_str())
     };
@@ -168,7 +174,7 @@ fn a_verifier_writes_its_report_and_ends_with_0() {
     assert_eq!(code(&trust, &["--path", "m", "--signature", "volume:"]), "Verified");
     assert_eq!(code(&trust, &["--path", ""]), "Unsigned");
     assert_eq!(code(&trust, &["--path", "nothing"]), "SourceMissing");
-    assert_eq!(code("{\"keys\":[]}", &["--path", "m"]), "UntrustedSigner");
+    assert_eq!(code(&[], &["--path", "m"]), "UntrustedSigner");
     fs::write(dir.path().join("m/a"), "altered").unwrap();
     assert_eq!(code(&trust, &["--path", "m"]), "ContentMismatch");
     assert_eq!(code(&trust, &["--path", "m", "--signature-only"]), "Verified");
@@ -177,19 +183,37 @@ fn a_verifier_writes_its_report_and_ends_with_0() {
 #[test]
 fn a_verifier_that_cannot_begin_reports_that() {
     let (dir, signer) = model();
-    let trust = json!({ "keys": [{ "pem": signer.pem() }] }).to_string();
-    for (trust, arguments, expected) in [
-        ("", &["--path", "m"][..], "TrustUnavailable"),
-        ("{", &["--path", "m"], "TrustUnavailable"),
-        ("{\"keys\":[{\"pem\":\"x\"}]}", &["--path", "m"], "TrustUnavailable"),
-        ("{\"keys\":[],\"roots\":[]}", &["--path", "m"], "TrustUnavailable"),
-        (&trust, &["--path", "../m"], "NotVerifiable"),
-        (&trust, &["--path", "/m"], "NotVerifiable"),
-        (&trust, &["--path", "m", "--signature", "oci://x"], "NotVerifiable"),
-        (&trust, &["--path", "m", "--signature", "volume:../x"], "NotVerifiable"),
+    let key = json!({ "key": { "pem": signer.pem() } }).to_string();
+    let expected = |report: Report, expected: &str, what: &str| {
+        assert!(matches!(report.outcome, Outcome::Unknown { .. }), "{what}");
+        assert_eq!(report.outcome.code().unwrap().as_str(), expected, "{what}");
+    };
+    for piece in [
+        "",
+        "{",
+        r#"{"key":{"pem":"x"}}"#,
+        r#"{"roots":{"pem":"x","profile":"Strict"}}"#,
+        r#"{"roots":{"pem":"x","profile":"Lax"}}"#,
+        r#"{"trustedRoot":{"json":"{}"}}"#,
+        r#"{"secret":{}}"#,
     ] {
-        let report = verifier(dir.path(), trust, arguments);
-        assert!(matches!(report.outcome, Outcome::Unknown { .. }));
-        assert_eq!(report.outcome.code().unwrap().as_str(), expected, "{arguments:?}");
+        // One piece that cannot be read, and nothing is: it may be the one that somebody relies upon.
+        expected(verifier(dir.path(), &[&key, piece], &["--path", "m"]), "TrustUnavailable", piece);
     }
+    for arguments in [
+        &["--path", "../m"][..],
+        &["--path", "/m"],
+        &["--path", "m", "--signature", "oci://x"],
+        &["--path", "m", "--signature", "volume:../x"],
+    ] {
+        expected(verifier(dir.path(), &[&key], arguments), "NotVerifiable", &arguments.join(" "));
+    }
+    // A variable that somebody took away.
+    let report = dir.path().join("termination-log");
+    let mut command = weighbridge(&["verifier", "--path", "m"]);
+    command.arg("--root").arg(dir.path()).arg("--report").arg(&report);
+    command.env("WEIGHBRIDGE_TRUST", "2").env("WEIGHBRIDGE_TRUST_0", &key).env("WEIGHBRIDGE_NONCE", "nonce-1");
+    command.assert().code(0);
+    let report = Report::parse(&fs::read_to_string(report).unwrap(), "nonce-1").unwrap();
+    expected(report, "TrustUnavailable", "the second of two");
 }

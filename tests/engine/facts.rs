@@ -163,10 +163,14 @@ fn a_bundle_is_found_by_name_or_alone() {
     let model = Model::new("m", &["a"]);
     fs::rename(model.path("m/model.sig"), model.path("m/x.sig")).unwrap();
     fs::write(model.path("m/y.sigstore.json"), "").unwrap();
-    let report = model.report("m");
+    // A person is asked which one is meant; in a cluster all are looked at, and one that is no bundle is a file.
+    let report = model.read(&laptop(model.dir.path(), "m"));
     assert_eq!(code(&report), Some(RefusedCode::MalformedBundle.into()));
     assert_eq!(report.outcome.detail(), Some(Detail::AmbiguousBundle));
     assert!(message(&report).contains("x.sig, y.sigstore.json"), "{}", message(&report));
+    let report = model.report("m");
+    assert_eq!(code(&report), Some(RefusedCode::UnsignedFiles.into()));
+    assert!(message(&report).contains("1 not signed: y.sigstore.json"), "{}", message(&report));
     // Named, it is the one that is left out; the other lies there unsigned.
     let named = Request { signature: SignatureLocation::Within(name("x.sig")), ..cluster(model.dir.path(), "m") };
     assert_eq!(code(&model.read(&named)), Some(RefusedCode::UnsignedFiles.into()));

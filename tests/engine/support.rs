@@ -58,13 +58,18 @@ impl Signer {
 
     /// Signs the files of a folder, all but those below the paths to ignore, into `model.sig`.
     pub(crate) fn sign_folder(&self, dir: &Path, ignore: &[&str]) {
+        self.sign_folder_into(dir, "model.sig", ignore);
+    }
+
+    /// The same into a file of another name.
+    pub(crate) fn sign_folder_into(&self, dir: &Path, bundle: &str, ignore: &[&str]) {
         let mut files = Vec::new();
         collect(dir, dir, &mut files);
         files.retain(|(name, _)| !ignore.iter().any(|path| name == path || name.starts_with(&format!("{path}/"))));
         files.sort_by(|a, b| a.0.split('/').cmp(b.0.split('/')));
         let mut statement = statement(&files);
         statement["predicate"]["serialization"]["ignore_paths"] = json!(ignore);
-        fs::write(dir.join("model.sig"), self.sign(&statement).to_string()).unwrap();
+        fs::write(dir.join(bundle), self.sign(&statement).to_string()).unwrap();
     }
 }
 

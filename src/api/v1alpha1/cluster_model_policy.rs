@@ -7,6 +7,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::authority::Authority;
 use super::schema;
 
 /// Says which volumes of which namespaces hold models, who may have signed them, and what happens otherwise.
@@ -157,54 +158,6 @@ pub enum UnknownAction {
     Warn,
     /// Refuse the request.
     Deny,
-}
-
-/// A signer that the policy trusts. Exactly one kind beside the name.
-#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[x_kube(validation = Rule::new("has(self.key)").message("an authority has exactly one kind beside its name: key"))]
-pub struct Authority {
-    /// Name of the authority in messages and status; unique in the policy.
-    #[schemars(length(min = 1, max = 63), regex(pattern = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
-    pub name: String,
-    /// A public key.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub key: Option<KeyAuthority>,
-}
-
-/// A public key: ECDSA on P-256, P-384 or P-521, PEM (`BEGIN PUBLIC KEY`). Exactly one source.
-#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[x_kube(validation = Rule::new("(has(self.data) ? 1 : 0) + (has(self.configMapRef) ? 1 : 0) + (has(self.secretRef) ? 1 : 0) == 1")
-    .message("a key has exactly one source: data, configMapRef or secretRef"))]
-pub struct KeyAuthority {
-    /// The key itself, as PEM text.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 4096))]
-    pub data: Option<String>,
-    /// A ConfigMap in the namespace of weighbridge that carries the label `weighbridge.dev/trust: "true"`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub config_map_ref: Option<KeyReference>,
-    /// A Secret in the namespace of weighbridge that carries the label `weighbridge.dev/trust: "true"`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub secret_ref: Option<KeyReference>,
-}
-
-/// A key of a ConfigMap or Secret in the namespace of weighbridge.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct KeyReference {
-    /// Name of the object.
-    #[schemars(length(min = 1, max = 253))]
-    pub name: String,
-    /// Key in its data. Default `key.pem`.
-    #[serde(default = "default_key")]
-    #[schemars(length(min = 1, max = 253))]
-    pub key: String,
-}
-
-fn default_key() -> String {
-    "key.pem".to_owned()
 }
 
 /// Rules about the content of the model and the way in which it is mounted.

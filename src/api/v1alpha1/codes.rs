@@ -178,6 +178,22 @@ closed_set! {
 }
 
 closed_set! {
+    /// Why the signer of another bundle at the model's root does not count.
+    BundleIgnored {
+        /// It is over other files or other content than the bundle that was used, or lets links in where that does not.
+        OtherManifest,
+        /// Nobody whom the trust material knows signed it.
+        UntrustedSigner,
+        /// It claims a signer of the trust material, and the signature is not theirs.
+        SignatureInvalid,
+        /// Its signer's certificate was not valid when it counted.
+        SignerExpired,
+        /// It is in a format that this version does not verify.
+        UnsupportedBundle,
+    }
+}
+
+closed_set! {
     /// The three answers about a model.
     VerdictKind {
         /// It is what a trusted signer signed.

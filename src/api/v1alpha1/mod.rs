@@ -1,5 +1,6 @@
 //! Version `v1alpha1`.
 
+mod authority;
 mod backing_store;
 mod cluster_model_policy;
 mod codes;
@@ -7,6 +8,7 @@ mod model_verification;
 mod schema;
 mod workload_verification;
 
+pub use authority::*;
 pub use backing_store::*;
 pub use cluster_model_policy::*;
 pub use codes::*;

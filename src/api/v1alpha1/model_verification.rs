@@ -6,7 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::codes::{Code, Detail, RefusedCode, UnknownCode, VerdictKind};
+use super::authority::CertificateProfile;
+use super::codes::{BundleIgnored, Code, Detail, RefusedCode, UnknownCode, VerdictKind};
 
 /// The record of one source: what was found when it was last read, and who signed it.
 ///
@@ -249,9 +250,26 @@ pub struct ModelStatus {
     /// Whether the manifest's signature verified under the trust material that the read was given.
     #[serde(default)]
     pub signature_verified: bool,
-    /// Who signed.
+    /// Other bundles at the model's root, and which of them count.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub other_bundles: Vec<OtherBundle>,
+    /// Who signed, once for each set of roots or Sigstore instance that proves it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub signers: Vec<SignerStatus>,
+    /// The earliest end of a signer's certificate that counts only while it is valid.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signer_expires_at: Option<Time>,
+}
+
+/// A bundle at the model's root beside the one that was used. It is left out of the comparison of files.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct OtherBundle {
+    /// Its name at the root, fit to be shown.
+    pub name: String,
+    /// Why its signer does not count; absent if it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ignored: Option<BundleIgnored>,
 }
 
 /// A code that a read can end with.
@@ -290,15 +308,73 @@ impl JsonSchema for FindingCode {
     }
 }
 
-/// A signer, and what proved it.
+/// A signer, and what proved it. A field that the kind does not have is absent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SignerStatus {
     /// The kind of signer.
     pub kind: SignerKind,
-    /// SHA-256 of the signer's SubjectPublicKeyInfo in DER, `sha256:…`.
+    /// Of a key and of a certificate's leaf: SHA-256 of the SubjectPublicKeyInfo in DER, `sha256:…`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fingerprint: Option<String>,
+    /// The leaf's subject, as RFC 4514 writes it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
+    /// The leaf's issuer, as RFC 4514 writes it; of an identity, the OIDC issuer that knew it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub issuer: Option<String>,
+    /// The leaf's alternative names: `uri:…`, `dns:…`, `email:…`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub names: Vec<String>,
+    /// When the leaf ends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_after: Option<Time>,
+    /// By which rules the chain was checked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub profile: Option<CertificateProfile>,
+    /// SHA-256 of the SubjectPublicKeyInfo of each certificate between leaf and root, `sha256:…`, from the leaf on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub chain: Vec<String>,
+    /// SHA-256 of the SubjectPublicKeyInfo of the root that the chain ends in, `sha256:…`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub root: Option<String>,
+    /// The identity: an e-mail address or a URI.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<String>,
+    /// When it was signed, by the earliest trusted time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signed_at: Option<Time>,
+    /// Id of the transparency log's key that proved it, in hexadecimal digits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log: Option<String>,
+    /// The timestamp authority that gave the time, by the subject of its certificate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timestamp_authority: Option<String>,
+    /// What proved it: digest of the set of roots, or of the Sigstore instance's root, `sha256:…`. A key proves itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trust: Option<String>,
+}
+
+impl SignerStatus {
+    /// A signer of which nothing but its kind is known yet.
+    pub fn of(kind: SignerKind) -> Self {
+        SignerStatus {
+            kind,
+            fingerprint: None,
+            subject: None,
+            issuer: None,
+            names: Vec::new(),
+            not_after: None,
+            profile: None,
+            chain: Vec::new(),
+            root: None,
+            identity: None,
+            signed_at: None,
+            log: None,
+            timestamp_authority: None,
+            trust: None,
+        }
+    }
 }
 
 /// The kinds of signer.

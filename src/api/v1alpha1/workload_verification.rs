@@ -90,7 +90,7 @@ pub struct WorkloadModel {
     /// The OMS root digest, `sha256:…`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model_digest: Option<String>,
-    /// The signer, as `<policy>/<authority>`, or its fingerprint where no policy lists it.
+    /// The signer, as `<policy>/<authority>`, or the signer in words where no policy lists it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signer: Option<String>,
     /// When the read started on which this rests.

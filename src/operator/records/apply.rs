@@ -117,7 +117,7 @@ impl Hands<'_> {
                 signature: &next.spec.signature,
                 signature_only,
                 nonce: &nonce,
-                trust: &next.trust.json,
+                trust: &next.trust.pieces,
                 ids: &ids,
                 placement: &next.placement,
             },

@@ -5,7 +5,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::situation::Situation;
-use super::verifier_pod::MAX_TRUST_BYTES;
+use super::verifier_pod::{MAX_TRUST_BYTES, MAX_TRUST_PIECE_BYTES};
 use crate::api::v1alpha1::{UnknownCode, VerdictKind};
 use crate::model::shown;
 
@@ -61,7 +61,7 @@ const OBSTACLES: [ObstacleCheck; 8] = [
     storage_is_not_verifiable,
     something_writes,
     claim_is_empty,
-    no_key_is_listed,
+    no_signer_is_listed,
     trust_is_too_large,
     claim_is_taken,
 ];
@@ -136,19 +136,25 @@ fn claim_is_empty(situation: &Situation) -> Option<Obstacle> {
         .then(|| ends_facts(obstacle_of(UnknownCode::SourceMissing, message)))?
 }
 
-fn no_key_is_listed(situation: &Situation) -> Option<Obstacle> {
-    let message = "no policy that matches this namespace lists a key that can be read; list one in its authorities";
-    (situation.trust.keys == 0).then(|| obstacle_of(UnknownCode::TrustUnavailable, message))?
+fn no_signer_is_listed(situation: &Situation) -> Option<Obstacle> {
+    let message = "no policy that matches this namespace lists an authority that can be read; list one";
+    situation.trust.pieces.is_empty().then(|| obstacle_of(UnknownCode::TrustUnavailable, message))?
 }
 
 fn trust_is_too_large(situation: &Situation) -> Option<Obstacle> {
-    let bytes = situation.trust.json.len();
-    let message = || {
+    let sizes = situation.trust.pieces.iter().map(String::len);
+    let (largest, all) = (sizes.clone().max().unwrap_or_default(), sizes.sum::<usize>());
+    let message = if largest > MAX_TRUST_PIECE_BYTES {
+        format!("a set of roots of {largest} bytes is listed, and a verifier takes {MAX_TRUST_PIECE_BYTES}; list fewer")
+    } else if all > MAX_TRUST_BYTES {
         format!(
-            "the policies of this namespace list {bytes} bytes of keys, and a verifier takes {MAX_TRUST_BYTES}; list fewer"
+            "the policies of this namespace list {all} bytes of keys and roots, and a verifier takes {MAX_TRUST_BYTES}; \
+             list fewer"
         )
+    } else {
+        return None;
     };
-    (bytes > MAX_TRUST_BYTES).then(|| obstacle_of(UnknownCode::TrustUnavailable, message()))?
+    obstacle_of(UnknownCode::TrustUnavailable, message)
 }
 
 fn claim_is_taken(situation: &Situation) -> Option<Obstacle> {

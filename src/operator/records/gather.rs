@@ -16,7 +16,7 @@ use crate::decision::{ClaimFacts, ClaimKey, NamespaceFacts, VolumeFacts, check_s
 use crate::index::Snapshot;
 use crate::operator::stores::View;
 use crate::operator::stores::gather::store_of;
-use crate::policy::{CompiledPolicy, TrustSet};
+use crate::policy::{CompiledPolicy, TrustPiece, TrustSet};
 use crate::workload::{BackingStore, Ids};
 
 /// What this process remembers of failures, by record: how many, and until when it waits.
@@ -94,8 +94,13 @@ fn verifier(snapshot: &Snapshot, namespace: &str, status: &ModelVerificationStat
 fn trust_of(snapshot: &Snapshot, namespace: &str, facts: Option<&NamespaceFacts>) -> Trust {
     let none = TrustSet::default();
     let set = facts.map_or(none, |facts| snapshot.policies.trust_for(namespace, &facts.labels));
-    let keys: Vec<_> = set.keys().map(|(_, pem)| json!({ "pem": pem })).collect();
-    Trust { digest: set.digest(), keys: keys.len(), json: json!({ "keys": keys }).to_string() }
+    Trust { digest: set.digest(), pieces: set.pieces().map(piece).collect() }
+}
+
+/// A piece as the value of an environment variable. A kubelet replaces `$(NAME)` and `$$` in those; `$` is only ever
+/// inside a string here, where JSON can spell it otherwise.
+fn piece(piece: &TrustPiece) -> String {
+    json!(piece).to_string().replace('$', "\\u0024")
 }
 
 /// Why no policy that matches would believe a read of this volume.

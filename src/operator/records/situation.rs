@@ -66,10 +66,8 @@ pub struct Situation {
 pub struct Trust {
     /// Its digest, `sha256:…`.
     pub digest: String,
-    /// As JSON, for the environment of a verifier.
-    pub json: String,
-    /// How many keys there are.
-    pub keys: usize,
+    /// Its pieces, each as JSON, for the environment of a verifier.
+    pub pieces: Vec<String>,
 }
 
 /// When a source is to be read again. The strictest of the policies that match.
@@ -200,7 +198,7 @@ pub(super) mod fixture {
             volume: Some(("pv".into(), Arc::new(volume))),
             store: StoreView { name: "store-x".into(), ..StoreView::default() },
             not_verifiable: None,
-            trust: Trust { digest: "sha256:t".into(), json: "{}".into(), keys: 1 },
+            trust: Trust { digest: "sha256:t".into(), pieces: vec!["{}".into()] },
             schedule: Schedule::default(),
             ids: vec![Ids::default()],
             placement: Placement::default(),

@@ -12,6 +12,7 @@ use crate::api::v1alpha1::{
     FindingCode, ModelStatus, ModelVerificationStatus, ReadSource, RefusedCode, Run, SignerKind, SignerStatus,
     UnknownCode, VerdictKind,
 };
+use crate::decision::expires_at;
 use crate::facts::{Extent, Outcome, Report, SignerFact};
 use crate::operator::conditions::{Wanted, merge};
 
@@ -220,7 +221,8 @@ fn signers(status: &mut ModelVerificationStatus, run: Run, report: &Report) -> T
     if !same || !matches!(report.outcome, Outcome::Verified {}) || !model.content_verified {
         return too_little(status, run);
     }
-    model.signers = report.signers.iter().map(signer).collect();
+    (model.signers, model.signer_expires_at) = signers_of(report);
+    (model.bundle, model.other_bundles) = (report.bundle.clone(), report.other_bundles.clone());
     status.trust_digest = run.trust_digest;
     status.run = None;
     Told::Signers
@@ -238,6 +240,7 @@ fn model(situation: &Situation, report: &Report) -> ModelStatus {
         Outcome::Verified {} | Outcome::Unknown { .. } => None,
     };
     let root = report.model_root.as_deref().map(|root| if root == "." { "" } else { root });
+    let (signers, signer_expires_at) = signers_of(report);
     let count = |count: Option<u64>| i64::try_from(count.unwrap_or_default()).unwrap_or(i64::MAX);
     ModelStatus {
         path: root.unwrap_or(situation.claim_path().1).to_owned(),
@@ -250,21 +253,49 @@ fn model(situation: &Situation, report: &Report) -> ModelStatus {
         files: count(report.files),
         bytes: count(report.bytes),
         bundle: report.bundle.clone(),
+        other_bundles: report.other_bundles.clone(),
         content_verified: report.content_verified == Some(true),
         signature_verified: report.signature_verified == Some(true),
-        signers: report.signers.iter().map(signer).collect(),
+        signers,
+        signer_expires_at,
     }
+}
+
+/// The signers of a report, and when the first of them stops to count.
+fn signers_of(report: &Report) -> (Vec<SignerStatus>, Option<Time>) {
+    let signers: Vec<SignerStatus> = report.signers.iter().map(signer).collect();
+    let expires_at = signers.iter().filter_map(expires_at).min().map(whole);
+    (signers, expires_at)
 }
 
 fn signer(fact: &SignerFact) -> SignerStatus {
     match fact {
         SignerFact::Key { fingerprint } => {
-            SignerStatus { kind: SignerKind::Key, fingerprint: Some(fingerprint.to_string()) }
+            SignerStatus { fingerprint: Some(fingerprint.to_string()), ..SignerStatus::of(SignerKind::Key) }
         }
-        SignerFact::Certificate { fingerprint, .. } => {
-            SignerStatus { kind: SignerKind::Certificate, fingerprint: Some(fingerprint.to_string()) }
+        SignerFact::Certificate { fingerprint, subject, issuer, names, not_after, chain, root, trust, profile } => {
+            SignerStatus {
+                fingerprint: Some(fingerprint.to_string()),
+                subject: Some(subject.clone()),
+                issuer: Some(issuer.clone()),
+                names: names.clone(),
+                not_after: Some(whole(*not_after)),
+                profile: Some(*profile),
+                chain: chain.iter().map(ToString::to_string).collect(),
+                root: Some(root.to_string()),
+                trust: Some(trust.to_string()),
+                ..SignerStatus::of(SignerKind::Certificate)
+            }
         }
-        SignerFact::Keyless { .. } => SignerStatus { kind: SignerKind::Keyless, fingerprint: None },
+        SignerFact::Keyless { identity, issuer, signed_at, trust, log, timestamp_authority } => SignerStatus {
+            identity: Some(identity.clone()),
+            issuer: Some(issuer.clone()),
+            signed_at: Some(whole(*signed_at)),
+            trust: Some(trust.to_string()),
+            log: log.clone(),
+            timestamp_authority: timestamp_authority.clone(),
+            ..SignerStatus::of(SignerKind::Keyless)
+        },
     }
 }
 

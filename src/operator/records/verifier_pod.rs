@@ -30,11 +30,18 @@ const ROOT: &str = "/claim";
 const NAME_RECORD_CHARS: usize = 33;
 /// Hex digits of the nonce's hash in a Pod's name: tells the runs of one record apart.
 const NAME_HASH_CHARS: usize = 8;
+/// The variable that says how many pieces of trust material there are; each stands in a variable of this name, `_` and
+/// its number, from 0.
+pub const TRUST_VARIABLE: &str = "WEIGHBRIDGE_TRUST";
 /// The user and group that nobody else has, where neither workload nor policy names others (the `nonroot` of common
 /// minimal images).
 pub const NOBODY: i64 = 65532;
-/// Longest trust material that goes into an environment variable: the kernel takes 128 KiB for one string, name included.
-pub const MAX_TRUST_BYTES: usize = 120 * 1024;
+/// Longest piece of trust material: the kernel takes 128 KiB for one string of an environment, name included.
+pub const MAX_TRUST_PIECE_BYTES: usize = 120 * 1024;
+/// Longest trust material in all. The kernel takes a quarter of the stack's limit for arguments and environment, of
+/// which the usual 8 MiB make 2; an object of the API server must stay below 1.5 MiB, and a Pod carries its environment
+/// once more in the fields that note who manages what of it, without the values.
+pub const MAX_TRUST_BYTES: usize = 1 << 20;
 
 /// What every verifier Pod of an installation has in common.
 #[derive(Clone, Debug, PartialEq)]
@@ -70,8 +77,8 @@ pub struct Order<'a> {
     pub signature_only: bool,
     /// What binds the result to this read.
     pub nonce: &'a str,
-    /// The trust material, as JSON.
-    pub trust: &'a str,
+    /// The trust material: pieces, each as JSON.
+    pub trust: &'a [String],
     /// With which ids it is read.
     pub ids: &'a Ids,
     /// Where it may run.
@@ -184,14 +191,18 @@ fn container(order: &Order<'_>, settings: &VerifierSettings) -> Container {
     if let Some(limit) = settings.io_limit {
         args.extend(["--io-limit".to_owned(), limit.to_string()]);
     }
-    let env = [("WEIGHBRIDGE_NONCE", order.nonce), ("WEIGHBRIDGE_TRUST", order.trust)];
-    let env = env.map(|(name, value)| EnvVar { name: name.into(), value: Some(value.into()), ..EnvVar::default() });
+    let variable = |name: String, value: &str| EnvVar { name, value: Some(value.into()), ..EnvVar::default() };
+    let fixed = [
+        variable("WEIGHBRIDGE_NONCE".into(), order.nonce),
+        variable(TRUST_VARIABLE.into(), &order.trust.len().to_string()),
+    ];
+    let pieces = order.trust.iter().enumerate().map(|(at, piece)| variable(format!("{TRUST_VARIABLE}_{at}"), piece));
     Container {
         name: CONTAINER.to_owned(),
         image: Some(settings.image.clone()),
         image_pull_policy: Some("IfNotPresent".to_owned()),
         args: Some(args),
-        env: Some(env.into()),
+        env: Some(fixed.into_iter().chain(pieces).collect()),
         resources: Some(settings.resources.clone()),
         security_context: Some(SecurityContext {
             allow_privilege_escalation: Some(false),
@@ -269,7 +280,7 @@ pub(super) mod tests {
             signature: "volume:",
             signature_only: false,
             nonce: "n0nce",
-            trust: r#"{"keys":[{"pem":"-----BEGIN PUBLIC KEY-----"}]}"#,
+            trust: &[r#"{"key":{"pem":"-----BEGIN PUBLIC KEY-----"}}"#.to_owned()],
             ids,
             placement,
         };

@@ -41,6 +41,9 @@ fn keys_are_read_from_wherever_they_stand() {
 #[test]
 fn what_cannot_be_understood_is_said_and_kept() {
     let key = |key: Value| json!({ "authorities": [{ "name": "a", "key": key }] });
+    let certificate = |certificate: Value| json!({ "authorities": [{ "name": "a", "certificate": certificate }] });
+    let identity = |one: Value| json!({ "authorities": [{ "name": "a", "keyless": { "identities": [one] } }] });
+    let anybody = json!({ "identities": [{ "issuerRegExp": ".*", "subjectRegExp": ".*" }] });
     let matches = |key: &str, item: Value| json!({ "match": { "namespaceSelector": {}, key: [item] } });
     let selector = json!({ "matchExpressions": [{ "key": "k", "operator": "Is" }] });
     let cases = [
@@ -50,7 +53,21 @@ fn what_cannot_be_understood_is_said_and_kept() {
         ("no PEM", key(json!({ "data": "key" }))),
         ("no source", key(json!({}))),
         ("two sources", key(json!({ "data": KEY_A, "secretRef": { "name": "sealed", "key": "release" } }))),
-        ("no key", json!({ "authorities": [{ "name": "a" }] })),
+        ("no kind", json!({ "authorities": [{ "name": "a" }] })),
+        ("two kinds", json!({ "authorities": [{ "name": "a", "key": { "data": KEY_A }, "keyless": anybody }] })),
+        ("no roots", certificate(json!({ "roots": {} }))),
+        ("no ConfigMap of roots", certificate(json!({ "roots": { "configMapRef": { "name": "nowhere" } } }))),
+        ("a subject that names nothing", certificate(json!({ "roots": { "data": "" }, "subjects": [{}] }))),
+        ("an empty subject", certificate(json!({ "roots": { "data": "" }, "subjects": [{ "issuer": "" }] }))),
+        ("two names in one", certificate(json!({ "roots": { "data": "" }, "subjects": [{ "uri": "a", "dns": "b" }] }))),
+        ("no fingerprint", certificate(json!({ "roots": { "data": "" }, "subjects": [{ "fingerprint": "ab:cd" }] }))),
+        ("no identity", json!({ "authorities": [{ "name": "a", "keyless": { "identities": [] } }] })),
+        ("no issuer", identity(json!({ "subject": "a" }))),
+        ("no subject", identity(json!({ "issuer": "a" }))),
+        ("two subjects", identity(json!({ "issuer": "a", "subject": "a", "subjectRegExp": "a" }))),
+        ("an empty subject", identity(json!({ "issuer": "a", "subject": "" }))),
+        ("no expression", identity(json!({ "issuer": "a", "subjectRegExp": "a)|(b" }))),
+        ("too long an expression", identity(json!({ "issuerRegExp": "a".repeat(1025), "subject": "a" }))),
         ("no authorities", json!({ "authorities": [] })),
         ("too many required", json!({ "required": 2 })),
         ("namespaces", json!({ "match": { "namespaceSelector": selector } })),
@@ -63,6 +80,20 @@ fn what_cannot_be_understood_is_said_and_kept() {
     ];
     let said = cases.map(|(name, over)| format!("{name}: {}", compiled(over).accepted().unwrap_err()));
     insta::assert_snapshot!("problems", said.join("\n"));
+}
+
+#[test]
+fn a_root_that_cannot_be_read_is_a_problem_of_the_policy() {
+    let problem = |authority: Value| {
+        let policy = compiled(json!({ "authorities": [{ "name": "good", "key": { "data": KEY_A } }, authority] }));
+        assert_eq!(policy.authorities.len(), 1);
+        policy.accepted().unwrap_err()
+    };
+    let roots = problem(json!({ "name": "pki", "certificate": { "roots": { "data": KEY_A } } }));
+    assert!(roots.starts_with("authority pki: its roots cannot be used: "), "{roots}");
+    let root = json!({ "identities": [{ "issuer": "i", "subject": "s" }], "trustedRoot": { "data": "[]" } });
+    let root = problem(json!({ "name": "ci", "keyless": root }));
+    assert!(root.starts_with("authority ci: its trusted root cannot be used: "), "{root}");
 }
 
 #[test]
@@ -132,8 +163,8 @@ fn a_namespace_is_given_the_keys_of_all_policies_that_match_it() {
     other.metadata.name = Some("a-first".into());
     let policies = CompiledPolicies::compile([&spec(json!({})), &other], &TrustSources::default(), "weighbridge");
     let production = BTreeMap::from([("tier".to_owned(), "production".to_owned())]);
-    assert_eq!(policies.trust_for("n", &production).keys().len(), 2);
-    assert_eq!(policies.trust_for("n", &BTreeMap::new()).keys().len(), 1);
+    assert_eq!(policies.trust_for("n", &production).pieces().len(), 2);
+    assert_eq!(policies.trust_for("n", &BTreeMap::new()).pieces().len(), 1);
     let names: Vec<&str> = policies.iter().map(|policy| policy.name.as_str()).collect();
     assert_eq!(names, ["a-first", "p"]);
     assert!(policies.namespace_selectors().all(|selection| selection.denies));

@@ -25,7 +25,9 @@ fn verified() -> Situation {
         bundle: None,
         content_verified: true,
         signature_verified: true,
+        other_bundles: vec![],
         signers: vec![],
+        signer_expires_at: None,
     };
     situation.status = ModelVerificationStatus {
         observed_generation: Some(1),
@@ -97,14 +99,15 @@ fn a_bundle_that_did_not_suffice_once_is_not_asked_twice() {
 #[test]
 fn what_stands_in_the_way_of_a_read() {
     use UnknownCode::*;
-    let table: [(&str, Change, UnknownCode, bool); 8] = [
+    let table: [(&str, Change, UnknownCode, bool); 9] = [
         ("no claim", |s| s.claim = None, SourceMissing, true),
         ("claim goes", |s| claim(s).deleting = true, SourceMissing, true),
         ("not bound", |s| s.volume = None, SourceMissing, true),
         ("storage", |s| s.not_verifiable = Some("nfs".into()), NotVerifiable, true),
         ("writer", |s| s.store.writers = vec!["ns/loader".into()], BeingWritten, true),
-        ("no keys", |s| s.trust.keys = 0, TrustUnavailable, false),
-        ("too many keys", |s| s.trust.json = "x".repeat(MAX_TRUST_BYTES + 1), TrustUnavailable, false),
+        ("no authority", |s| s.trust.pieces.clear(), TrustUnavailable, false),
+        ("large roots", |s| s.trust.pieces[0] = "x".repeat(MAX_TRUST_PIECE_BYTES + 1), TrustUnavailable, false),
+        ("many roots", |s| s.trust.pieces = vec!["x".repeat(100 << 10); 11], TrustUnavailable, false),
         ("taken", |s| s.exclusive_user = Some("server".into()), VerifierBlocked, false),
     ];
     for (name, change, code, ends_facts) in table {

@@ -39,7 +39,7 @@ fn ended(situation: &Situation, state: Value) -> Pod {
         signature: "volume:",
         signature_only: false,
         nonce: NONCE,
-        trust: "{}",
+        trust: &[],
         ids: &Ids::default(),
         placement: &Default::default(),
     };

@@ -137,7 +137,7 @@ fn age_and_obstacles_end_what_was_verified() {
     storage.not_verifiable = Some("NFS".into());
     assert_eq!(condition(&storage, "Verified"), is("Unknown", "NotVerifiable"));
     let mut no_keys = read(&verified("c"));
-    no_keys.trust.keys = 0;
+    no_keys.trust.pieces.clear();
     assert_eq!(condition(&no_keys, "Verified"), is("True", "Verified"), "who may sign is not decided here");
 }
 

@@ -1,0 +1,126 @@
+//! Signers of a record, as the engine knows them: for comparison with authorities, and in words.
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+
+use crate::api::v1alpha1::{CertificateProfile, SignerKind, SignerStatus};
+use crate::model::{Digest, shown};
+use crate::signature::{AlternativeName, CertificateFacts, KeylessFacts, Profile, Signer};
+
+/// How much of a fingerprint is shown: as much as tells keys apart at a glance. The whole one stands in the status.
+const SHOWN_FINGERPRINT_CHARS: usize = "sha256:".len() + 16;
+
+/// The signer that a record speaks of. A field that is absent, or that cannot be read, makes it nobody.
+pub(super) fn signer(status: &SignerStatus) -> Option<Signer> {
+    let SignerStatus {
+        kind,
+        fingerprint,
+        subject,
+        issuer,
+        names,
+        not_after,
+        profile,
+        chain,
+        root,
+        identity,
+        signed_at,
+        log,
+        timestamp_authority,
+        trust,
+    } = status;
+    let digest = |text: &Option<String>| text.as_ref()?.parse::<Digest>().ok();
+    Some(match kind {
+        SignerKind::Key => Signer::Key { fingerprint: digest(fingerprint)? },
+        SignerKind::Certificate => Signer::Certificate(CertificateFacts {
+            fingerprint: digest(fingerprint)?,
+            subject: subject.clone()?,
+            issuer: issuer.clone()?,
+            names: names.iter().map(|name| alternative_name(name)).collect::<Option<_>>()?,
+            not_after: not_after.as_ref()?.0,
+            chain: chain.iter().map(|text| text.parse().ok()).collect::<Option<_>>()?,
+            root: digest(root)?,
+            trust: digest(trust)?,
+            profile: match (*profile)? {
+                CertificateProfile::Strict => Profile::Strict,
+                CertificateProfile::Reference => Profile::Reference,
+            },
+        }),
+        SignerKind::Keyless => Signer::Keyless(KeylessFacts {
+            identity: identity.clone()?,
+            issuer: issuer.clone()?,
+            signed_at: signed_at.as_ref()?.0,
+            trust: digest(trust)?,
+            log: log.clone(),
+            timestamp_authority: timestamp_authority.clone(),
+        }),
+    })
+}
+
+fn alternative_name(text: &str) -> Option<AlternativeName> {
+    let (kind, name) = text.split_once(':')?;
+    let name = name.to_owned();
+    match kind {
+        "uri" => Some(AlternativeName::Uri(name)),
+        "dns" => Some(AlternativeName::Dns(name)),
+        "email" => Some(AlternativeName::Email(name)),
+        _ => None,
+    }
+}
+
+/// When a signer stops to count by itself: a certificate of the profile `Strict` is one that is valid now. A certificate
+/// without an end has ended.
+pub fn expires_at(signer: &SignerStatus) -> Option<Timestamp> {
+    let strict = signer.kind == SignerKind::Certificate && signer.profile != Some(CertificateProfile::Reference);
+    strict.then(|| signer.not_after.as_ref().map_or(Timestamp::MIN, |end| end.0))
+}
+
+/// Whether it no longer counts (RFC 5280, 4.1.2.5: the last moment is still within).
+pub fn has_expired(signer: &SignerStatus, now: Timestamp) -> bool {
+    expires_at(signer).is_some_and(|end| end < now)
+}
+
+/// By what one signer is told from another: those who share any of this are taken for one. The key, and the names that a
+/// certificate gives (its subject, where it gives no other): who renews a certificate, or has one of a company's PKI
+/// and one of Sigstore for the same address, stays one signer.
+pub(super) fn marks(signer: &Signer) -> BTreeSet<String> {
+    match signer {
+        Signer::Key { fingerprint } => BTreeSet::from([fingerprint.to_string()]),
+        Signer::Certificate(facts) => {
+            let name = |name: &AlternativeName| match name {
+                AlternativeName::Uri(name) | AlternativeName::Dns(name) | AlternativeName::Email(name) => name.clone(),
+            };
+            let mut marks: BTreeSet<String> = facts.names.iter().map(name).collect();
+            if marks.is_empty() {
+                marks.insert(format!("{} {}", facts.issuer, facts.subject));
+            }
+            marks.insert(facts.fingerprint.to_string());
+            marks
+        }
+        Signer::Keyless(facts) => BTreeSet::from([facts.identity.clone()]),
+    }
+}
+
+/// A signer in words. What it says of itself is somebody else's text, and escaped.
+pub(super) fn words(signer: &SignerStatus) -> String {
+    let text = |text: &Option<String>| text.as_deref().filter(|text| !text.is_empty()).map(shown);
+    let nobody = || "somebody without a name".to_owned();
+    match signer.kind {
+        SignerKind::Key => signer.fingerprint.as_deref().map_or_else(nobody, |it| format!("key {}", short(it))),
+        SignerKind::Certificate => {
+            let name = signer.names.first().map(|name| shown(name)).or_else(|| text(&signer.subject));
+            let issuer = text(&signer.issuer).map(|issuer| format!(" (issued by {issuer})")).unwrap_or_default();
+            format!("the certificate of {}{issuer}", name.unwrap_or_else(nobody))
+        }
+        SignerKind::Keyless => {
+            let issuer = text(&signer.issuer).map(|issuer| format!(" (known to {issuer})")).unwrap_or_default();
+            format!("{}{issuer}", text(&signer.identity).unwrap_or_else(nobody))
+        }
+    }
+}
+
+fn short(fingerprint: &str) -> String {
+    let head: String = fingerprint.chars().take(SHOWN_FINGERPRINT_CHARS).collect();
+    let cut = if head.len() < fingerprint.len() { "…" } else { "" };
+    format!("{}{cut}", shown(&head))
+}

@@ -1,0 +1,194 @@
+//! What policies trust, and the set of it that a read is given.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use crate::api::v1alpha1::CertificateProfile;
+use crate::signature::{
+    CertificateTrust, KeyError, KeylessTrust, Profile, PublicKey, RootsError, TrustMaterial, TrustedRootError,
+};
+
+/// One piece of trust material, in the form in which a verifier is given it. Text in it was read once already.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase", deny_unknown_fields)]
+pub enum TrustPiece {
+    /// A public key.
+    Key {
+        /// The key in PEM.
+        pem: String,
+    },
+    /// Roots of certificate chains.
+    Roots {
+        /// The certificates in PEM.
+        pem: String,
+        /// By which rules chains to them are checked.
+        profile: CertificateProfile,
+    },
+    /// A Sigstore instance.
+    TrustedRoot {
+        /// Its `trusted_root.json`.
+        json: String,
+    },
+    /// The public-good instance of Sigstore, whose root is in the program.
+    PublicGood {},
+}
+
+/// Why a piece of trust material cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TrustError {
+    /// It is no public key.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// It is no set of roots.
+    #[error(transparent)]
+    Roots(#[from] RootsError),
+    /// It is no trusted root.
+    #[error(transparent)]
+    TrustedRoot(#[from] TrustedRootError),
+}
+
+impl TrustPiece {
+    /// Reads the piece, and adds it to what signatures are checked against.
+    pub fn add_to(&self, material: &mut TrustMaterial) -> Result<(), TrustError> {
+        match self {
+            TrustPiece::Key { pem } => material.keys.push(PublicKey::from_pem(pem)?),
+            TrustPiece::Roots { pem, profile } => {
+                material.certificates.push(CertificateTrust::from_pem(pem, profile_of(*profile))?);
+            }
+            TrustPiece::TrustedRoot { json } => material.keyless.push(KeylessTrust::from_json(json)?),
+            TrustPiece::PublicGood {} => material.keyless.push(KeylessTrust::public_good()?),
+        }
+        Ok(())
+    }
+}
+
+/// The engine's name of a profile.
+pub(super) fn profile_of(profile: CertificateProfile) -> Profile {
+    match profile {
+        CertificateProfile::Strict => Profile::Strict,
+        CertificateProfile::Reference => Profile::Reference,
+    }
+}
+
+/// A piece with the name that it is known by, whatever its layout is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct NamedPiece {
+    /// Its kind, its digest and, for roots, the profile.
+    pub(super) name: String,
+    /// The piece.
+    pub(super) piece: TrustPiece,
+}
+
+/// What the bundles of a namespace are checked against: the trust material of all policies that match it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TrustSet {
+    pieces: BTreeMap<String, TrustPiece>,
+}
+
+impl TrustSet {
+    pub(super) fn of<'a>(pieces: impl IntoIterator<Item = &'a NamedPiece>) -> Self {
+        let pieces = pieces.into_iter().map(|NamedPiece { name, piece }| (name.clone(), piece.clone()));
+        TrustSet { pieces: pieces.collect() }
+    }
+
+    /// The pieces, each once, in an order that is always the same.
+    pub fn pieces(&self) -> impl ExactSizeIterator<Item = &TrustPiece> {
+        self.pieces.values()
+    }
+
+    /// Whether there is nothing at all in it.
+    pub fn is_empty(&self) -> bool {
+        self.pieces.is_empty()
+    }
+
+    /// `sha256:…` over the sorted names of the pieces: two sets have the same digest if and only if they trust the same.
+    pub fn digest(&self) -> String {
+        let mut hash = Sha256::new();
+        for name in self.pieces.keys() {
+            hash.update(name);
+            hash.update("\n");
+        }
+        sha256_text(hash)
+    }
+
+    /// What signatures are checked against: all pieces, read.
+    pub fn material(&self) -> Result<TrustMaterial, TrustError> {
+        let mut material = TrustMaterial::default();
+        self.pieces().try_for_each(|piece| piece.add_to(&mut material))?;
+        Ok(material)
+    }
+}
+
+/// The PEM block in a text in which a key was found, without what stands around it, at 64 columns.
+pub(super) fn canonical(text: &str) -> String {
+    let (begin, end) = ("-----BEGIN PUBLIC KEY-----", "-----END PUBLIC KEY-----");
+    let body = text.split_once(begin).and_then(|(_, rest)| rest.split_once(end)).map_or("", |(body, _)| body);
+    let body: Vec<char> = body.chars().filter(|char| !char.is_ascii_whitespace()).collect();
+    let lines: Vec<String> = body.chunks(64).map(|line| line.iter().collect()).collect();
+    format!("{begin}\n{}\n{end}\n", lines.join("\n"))
+}
+
+fn sha256_text(hash: Sha256) -> String {
+    let hex: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("sha256:{hex}")
+}
+
+#[cfg(test)]
+pub(crate) mod fixtures {
+    //! Public keys made with OpenSSL for tests; nobody has the private halves.
+
+    /// ECDSA on P-256.
+    pub(crate) const KEY_A: &str = include_str!("fixtures/a.pub");
+    /// Another one on P-256.
+    pub(crate) const KEY_B: &str = include_str!("fixtures/b.pub");
+    /// ECDSA on P-384.
+    pub(crate) const KEY_C: &str = include_str!("fixtures/c.pub");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::fixtures::*;
+    use super::*;
+
+    fn key(pem: &str) -> NamedPiece {
+        let name = format!("key {}", PublicKey::from_pem(pem).unwrap().fingerprint());
+        NamedPiece { name, piece: TrustPiece::Key { pem: canonical(pem) } }
+    }
+
+    #[test]
+    fn spaces_around_a_key_change_nothing() {
+        let padded = format!("The release key:\n{}\n\n", KEY_A.replace('\n', "\r\n"));
+        assert_eq!(key(&padded), key(KEY_A));
+        assert_eq!(canonical(&padded), KEY_A);
+        assert_ne!(key(KEY_A), key(KEY_B));
+    }
+
+    #[test]
+    fn the_digest_of_a_set_is_that_of_its_pieces() {
+        let (a, b) = (key(KEY_A), key(KEY_B));
+        assert_eq!(TrustSet::of([&a, &b, &a]), TrustSet::of([&b, &a]));
+        assert_eq!(TrustSet::of([&a, &b]).digest(), TrustSet::of([&b, &a]).digest());
+        assert_ne!(TrustSet::of([&a]).digest(), TrustSet::of([&b]).digest());
+        assert_eq!(TrustSet::of([&a, &b, &a]).pieces().len(), 2);
+        assert_eq!(TrustSet::of([&a, &b]).material().unwrap().keys.len(), 2);
+    }
+
+    #[test]
+    fn a_piece_is_read_as_it_was_written() {
+        let pieces = [
+            TrustPiece::Key { pem: KEY_A.into() },
+            TrustPiece::Roots { pem: "x".into(), profile: CertificateProfile::Reference },
+            TrustPiece::TrustedRoot { json: "{}".into() },
+            TrustPiece::PublicGood {},
+        ];
+        for piece in pieces {
+            let json = serde_json::to_string(&piece).unwrap();
+            assert_eq!(serde_json::from_str::<TrustPiece>(&json).unwrap(), piece, "{json}");
+        }
+        for foreign in [r#"{"key":{"pem":"x","weaker":true}}"#, r#"{"roots":{"pem":"x"}}"#, r#""publicGood""#, "{}"] {
+            assert!(serde_json::from_str::<TrustPiece>(foreign).is_err(), "{foreign}");
+        }
+    }
+}
