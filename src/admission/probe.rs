@@ -9,16 +9,12 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderValue, Request as HttpRequest, header};
 use axum::response::{IntoResponse as _, Response};
-use serde_json::Value;
 use tokio::time::Instant;
 
 use super::review::{Deadline, Request};
 use super::{Webhook, answer, review};
+use crate::api::probe::{PROBE_NONCE, PROBE_OBJECT};
 
-/// The name of the ConfigMap, and the first word of the answer.
-const PROBE_NAME: &str = "weighbridge-probe";
-/// The annotation that carries the nonce, as a JSON pointer (`~1` is `/`).
-const NONCE: &str = "/metadata/annotations/weighbridge.dev~1probe";
 /// Longest nonce that is repeated: 128 bits in hex have 32 characters.
 const MAX_NONCE_CHARS: usize = 64;
 
@@ -31,7 +27,7 @@ pub(super) async fn probe(State(webhook): State<Webhook>, http: HttpRequest<Body
             let response = match nonce(&request) {
                 None => answer::allowed(&request.uid),
                 Some(nonce) => {
-                    let text = format!("{PROBE_NAME} {} {nonce}", webhook.0.settings.replica);
+                    let text = format!("{PROBE_OBJECT} {} {nonce}", webhook.0.settings.replica);
                     answer::denied(&request.uid, text, Vec::new())
                 }
             };
@@ -44,8 +40,8 @@ pub(super) async fn probe(State(webhook): State<Webhook>, http: HttpRequest<Body
 
 /// The nonce of a probe; it goes into a message, so it is only taken where it looks like one.
 fn nonce(request: &Request) -> Option<&str> {
-    let is_probe = request.kind.kind == "ConfigMap" && request.name() == PROBE_NAME;
-    let nonce = request.object.pointer(NONCE).and_then(Value::as_str).filter(|_| is_probe)?;
+    let is_probe = request.kind.kind == "ConfigMap" && request.name() == PROBE_OBJECT;
+    let nonce = request.object["metadata"]["annotations"][PROBE_NONCE].as_str().filter(|_| is_probe)?;
     let plain = nonce.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
     (plain && !nonce.is_empty() && nonce.len() <= MAX_NONCE_CHARS).then_some(nonce)
 }

@@ -62,7 +62,6 @@ pub struct Settings {
 pub fn start(settings: Settings, client: &Client, index: &Index, supervisor: &Supervisor, registry: &Registry) {
     let Settings { namespace, pod_name, webhooks, certificates, records } = settings;
     let events = Events::new(client.clone(), &namespace, &pod_name);
-    let pod = pod_name.clone();
     let leadership = elect(namespace, pod_name, client, supervisor, registry);
     let inputs = Inputs {
         snapshots: index.subscribe(),
@@ -73,7 +72,7 @@ pub fn start(settings: Settings, client: &Client, index: &Index, supervisor: &Su
 
     let (ca_bundle, ca_bundle_receiver) = watch::channel(None);
     let metrics = webhooks::Metrics::register(registry);
-    let (webhooks, prober, links) = Webhooks::new(client, webhooks, ca_bundle_receiver, events, metrics);
+    let (webhooks, prober, links) = Webhooks::new(client, webhooks, ca_bundle_receiver, events.clone(), metrics);
     let metrics = certificates::Metrics::register(registry);
     let certificates = Certificates::new(client.clone(), certificates, ca_bundle, links.applied.clone(), metrics);
 
@@ -84,7 +83,7 @@ pub fn start(settings: Settings, client: &Client, index: &Index, supervisor: &Su
     let metrics = records::Metrics::register(registry);
     spawn(supervisor, &inputs, Records::new(client.clone(), records, metrics));
     let metrics = workloads::Metrics::register(registry);
-    spawn(supervisor, &inputs, Workloads::new(client.clone(), &pod, metrics));
+    spawn(supervisor, &inputs, Workloads::new(client.clone(), events, metrics));
 }
 
 fn elect(

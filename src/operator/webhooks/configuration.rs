@@ -18,7 +18,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{
 };
 use sha2::{Digest, Sha256};
 
-use super::{ARMED, CONFIGURATION, PROBE_OBJECT, Settings};
+use super::{ARMED, CONFIGURATION, Settings};
+use crate::api::probe::PROBE_OBJECT;
 use crate::policy::EXEMPT_NAMESPACES;
 
 /// The label that the API server itself keeps on every namespace.

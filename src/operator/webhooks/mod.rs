@@ -46,10 +46,6 @@ use crate::policy::NamespaceSelection;
 pub const CONFIGURATION: &str = "weighbridge";
 /// Annotation on it: whether entries fail closed.
 pub const ARMED: &str = "weighbridge.dev/armed";
-/// Name of the object that probes pretend to create.
-pub const PROBE_OBJECT: &str = "weighbridge-probe";
-/// Annotation on it: the nonce that the replica repeats.
-pub const PROBE_NONCE: &str = "weighbridge.dev/probe";
 /// How often the configuration is compared with what it should be, though nothing of ours has changed.
 pub const CHECK_INTERVAL: Duration = Duration::from_secs(30);
 

@@ -16,7 +16,8 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 use tracing::{info, warn};
 
-use super::{Applied, Metrics, PROBE_NONCE, PROBE_OBJECT, Settings};
+use super::{Applied, Metrics, Settings};
+use crate::api::probe::{PROBE_NONCE, PROBE_OBJECT};
 use crate::index::Snapshot;
 use crate::lease::Replicas;
 use crate::operator::call::CallFailed;

@@ -3,26 +3,24 @@
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
-use kube::runtime::events::{Event, EventType, Recorder};
+use kube::runtime::events::{Event, EventType};
 use kube::{Api, Client, ResourceExt};
 use serde_json::json;
-use tracing::debug;
 
 use super::gather::Workload;
 use super::status::{self, News};
 use crate::api::v1alpha1::WorkloadVerification;
 use crate::decision::Decision;
 use crate::operator::call::{CallFailed, FIELD_MANAGER, outdated};
+use crate::operator::events::Events;
 
-/// Longest note that the API server takes in an Event, in bytes.
-const MAX_NOTE_BYTES: usize = 1024;
 /// What the operator was doing when it had something to say.
 const ACTION: &str = "Verify";
 
 /// What is needed to act.
 pub(super) struct Hands<'a> {
     pub(super) client: &'a Client,
-    pub(super) recorder: &'a Recorder,
+    pub(super) events: &'a Events,
 }
 
 impl Hands<'_> {
@@ -70,7 +68,6 @@ impl Hands<'_> {
         Ok(())
     }
 
-    /// An Event that cannot be written is no reason to stop: the status says the same.
     async fn publish(&self, workload: &Workload, news: News) {
         let reference = &workload.reference;
         let regarding = ObjectReference {
@@ -84,13 +81,11 @@ impl Hands<'_> {
         let event = Event {
             type_: if news.warning { EventType::Warning } else { EventType::Normal },
             reason: news.reason,
-            note: Some(cut(news.note)),
+            note: Some(news.note),
             action: ACTION.to_owned(),
             secondary: None,
         };
-        if let Err(error) = self.recorder.publish(&event, &regarding).await {
-            debug!(%error, reason = event.reason, "an event cannot be written");
-        }
+        self.events.publish_about(&regarding, event).await;
     }
 }
 
@@ -119,12 +114,4 @@ pub(super) async fn remove(client: &Client, namespace: &str, object: &WorkloadVe
         Err(error) if outdated(&error) => Ok(()),
         Err(error) => Err(CallFailed::when("remove the status of a workload")(error)),
     }
-}
-
-fn cut(mut text: String) -> String {
-    if text.len() > MAX_NOTE_BYTES {
-        let end = (0..=MAX_NOTE_BYTES).rev().find(|&end| text.is_char_boundary(end)).unwrap_or_default();
-        text.truncate(end);
-    }
-    text
 }

@@ -17,7 +17,6 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use kube::Client;
-use kube::runtime::events::{Recorder, Reporter};
 use prometheus::IntGaugeVec;
 use sha2::{Digest as _, Sha256};
 use tracing::warn;
@@ -26,6 +25,7 @@ use crate::api::v1alpha1::WorkloadReference;
 use crate::decision::{MAX_EVIDENCE_AGE, decide};
 use crate::index::Snapshot;
 use crate::operator::call::CallFailed;
+use crate::operator::events::Events;
 use crate::operator::runner::Controller;
 use crate::workload::{Stage, Subject};
 
@@ -47,16 +47,14 @@ crate::metrics! {
 /// Keeps the statuses of workloads.
 pub struct Workloads {
     client: Client,
-    recorder: Recorder,
+    events: Events,
     metrics: Metrics,
 }
 
 impl Workloads {
-    /// `pod` is the operator's own, for Events.
-    pub fn new(client: Client, pod: &str, metrics: Metrics) -> Self {
-        let reporter = Reporter { controller: "weighbridge.dev/operator".to_owned(), instance: Some(pod.to_owned()) };
-        let recorder = Recorder::new(client.clone(), reporter);
-        Workloads { client, recorder, metrics }
+    /// The controller of statuses.
+    pub fn new(client: Client, events: Events, metrics: Metrics) -> Self {
+        Workloads { client, events, metrics }
     }
 
     fn measure(&self, counts: &BTreeMap<(String, &'static str), i64>) {
@@ -94,7 +92,7 @@ impl Controller for Workloads {
             let object = snapshot.objects.workload_verifications.get(&key);
             let verdict = status::verdict(&decision).map_or("Writer", |verdict| verdict.as_str());
             *counts.entry((workload.reference.kind.clone(), verdict)).or_default() += 1;
-            let hands = apply::Hands { client: &self.client, recorder: &self.recorder };
+            let hands = apply::Hands { client: &self.client, events: &self.events };
             let written = hands.write(workload, &key.1, object.map(AsRef::as_ref), &decision, now).await;
             outcome = outcome.and(written);
             wanted.insert(key);
