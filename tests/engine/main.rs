@@ -7,8 +7,11 @@ mod bundles;
 mod certificates;
 mod cli;
 mod facts;
+mod fuzzing;
 mod keyless;
 mod pki;
 mod sign;
 mod support;
+#[path = "../../fuzz/targets.rs"]
+mod targets;
 mod vectors;
