@@ -6,7 +6,8 @@ use std::fmt;
 
 use aws_lc_rs::digest;
 use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_ASN1, ECDSA_P384_SHA384_ASN1, ECDSA_P521_SHA512_ASN1, EcdsaVerificationAlgorithm, ParsedPublicKey,
+    ECDSA_P256_SHA256_ASN1, ECDSA_P384_SHA256_ASN1, ECDSA_P384_SHA384_ASN1, ECDSA_P521_SHA256_ASN1,
+    ECDSA_P521_SHA512_ASN1, EcdsaVerificationAlgorithm, ParsedPublicKey, UnparsedPublicKey,
 };
 use pem_rfc7468::LineEnding;
 use spki::{ObjectIdentifier, SubjectPublicKeyInfoRef};
@@ -67,6 +68,15 @@ impl Curve {
     }
 
     /// The hash that goes with the curve.
+    /// How release 0.2 signed with a key on this curve.
+    fn algorithm_of_release_02(self) -> &'static EcdsaVerificationAlgorithm {
+        match self {
+            Curve::P256 => &ECDSA_P256_SHA256_ASN1,
+            Curve::P384 => &ECDSA_P384_SHA256_ASN1,
+            Curve::P521 => &ECDSA_P521_SHA256_ASN1,
+        }
+    }
+
     pub(super) fn digest(self) -> &'static digest::Algorithm {
         match self {
             Curve::P256 => &digest::SHA256,
@@ -162,6 +172,14 @@ impl PublicKey {
     pub(super) fn verifies(&self, payload_type: &str, payload: &[u8], signature: &[u8]) -> bool {
         let digest = dsse::signed_digest(self.curve.digest(), payload_type, payload);
         self.parsed.verify_digest_sig(&digest, signature).is_ok()
+    }
+
+    /// Whether `signature` (ASN.1) is this key's over an envelope with that payload, as release 0.2 of the reference
+    /// made it: with SHA-256 whatever the curve, over an encoding of its own.
+    pub(super) fn verifies_as_release_02(&self, payload: &[u8], signature: &[u8]) -> bool {
+        let digest = dsse::signed_digest_of_release_02(payload);
+        let key = UnparsedPublicKey::new(self.curve.algorithm_of_release_02(), &self.parsed);
+        key.verify_digest(&digest, signature).is_ok()
     }
 }
 

@@ -6,6 +6,10 @@
 //! ```text
 //!   bytes ─ Bundle::parse ─► Bundle ─ verify(trust, now) ─► Verified { manifest, serialization, signers }
 //! ```
+//!
+//! Verified are the bundles of every release of the Python reference since 0.2: signed with a key, by the holder of a
+//! certificate or by a Sigstore identity, over whole files or shards, hashed with SHA-256, BLAKE2b or BLAKE3. What else
+//! there is of the format is recognised and rejected as unsupported, by name.
 
 mod at_most;
 mod authority;
@@ -15,6 +19,7 @@ mod dsse;
 mod key;
 mod keyless;
 mod pem;
+mod release_02;
 mod sign;
 mod signing_key;
 mod statement;

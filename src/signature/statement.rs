@@ -4,14 +4,18 @@
 //! digest among them; whether anybody signed it is not.
 
 use std::borrow::Cow;
+use std::num::NonZeroU64;
 
 use serde::Deserialize;
+use serde_json::Number;
 
 use super::at_most::AtMost;
 use super::bundle::json_error;
+use super::release_02;
 use super::verify::RejectionCode;
 use crate::model::{
-    Digest, DigestError, Entry, HashAlgorithm, MAX_RESOURCES, Manifest, ManifestError, Method, ResourceName, shown,
+    Digest, DigestError, Entry, HashAlgorithm, MAX_RESOURCES, Manifest, ManifestError, Method, ResourceName, Shard,
+    shown,
 };
 
 /// The predicate that OMS 1.0 defines.
@@ -22,7 +26,11 @@ pub const PREDICATE_TYPE: &str = "https://model_signing/signature/v1.0";
 pub const MAX_IGNORE_PATHS: usize = 1000;
 
 pub(super) const STATEMENT_TYPE: &str = "https://in-toto.io/Statement/v1";
-const PREDICATE_TYPE_V0_2: &str = "https://model_signing/Digests/v0.1";
+/// The longest shard, in bytes: up to here every whole number has a float of its own (2^53), and the reference writes
+/// floats.
+const MAX_SHARD_SIZE: u64 = 1 << 53;
+
+const PREDICATE_TYPE_RELEASE_02: &str = "https://model_signing/Digests/v0.1";
 
 /// What a statement says about a model.
 #[derive(Clone, Debug)]
@@ -55,9 +63,6 @@ pub enum StatementError {
     /// A statement about something else, or in a format that this version does not verify.
     #[error("the statement's predicate is `{0}`; only `{PREDICATE_TYPE}` is supported")]
     Predicate(String),
-    /// The manifest of an old release.
-    #[error("the model was signed by release 0.2, whose format is not supported; sign it again with a current release")]
-    Release02,
     /// Not exactly one subject.
     #[error("the statement has {0} subjects, not exactly one")]
     Subjects(usize),
@@ -65,8 +70,13 @@ pub enum StatementError {
     #[error("the subject's digest is malformed: {0}")]
     SubjectDigest(DigestError),
     /// Another way of making a manifest.
-    #[error("the model was signed with the method `{0}`, which is not supported; sign it with the method `files`")]
+    #[error(
+        "the model was signed with the method `{0}`, which is not supported; sign it with the method `files` or `shards`"
+    )]
     Method(String),
+    /// The method `shards` without a length of shards that makes sense.
+    #[error("the statement's `shard_size` is not a whole number from 1 to {MAX_SHARD_SIZE}")]
+    ShardSize,
     /// Another hash.
     #[error(
         "the model was signed with the hash `{0}`, which is not supported; sign it with `sha256`, `blake2b` or `blake3`"
@@ -108,10 +118,9 @@ impl StatementError {
     /// What kind of rejection it leads to.
     pub fn code(&self) -> RejectionCode {
         match self {
-            StatementError::Predicate(_)
-            | StatementError::Release02
-            | StatementError::Method(_)
-            | StatementError::HashType(_) => RejectionCode::UnsupportedBundle,
+            StatementError::Predicate(_) | StatementError::Method(_) | StatementError::HashType(_) => {
+                RejectionCode::UnsupportedBundle
+            }
             StatementError::Manifest(ManifestError::TooMany) | StatementError::TooManyIgnored => {
                 RejectionCode::TooLarge
             }
@@ -119,6 +128,7 @@ impl StatementError {
             | StatementError::Type(_)
             | StatementError::Subjects(_)
             | StatementError::SubjectDigest(_)
+            | StatementError::ShardSize
             | StatementError::Algorithm { .. }
             | StatementError::Digest { .. }
             | StatementError::Manifest(_)
@@ -170,6 +180,7 @@ struct RawSerialization<'a> {
     method: Cow<'a, str>,
     #[serde(borrow)]
     hash_type: Cow<'a, str>,
+    shard_size: Option<Number>,
     allow_symlinks: bool,
     ignore_paths: Option<AtMost<MAX_IGNORE_PATHS, String>>,
 }
@@ -188,7 +199,9 @@ impl Statement {
     /// Reads a statement and checks every rule of the format.
     pub fn parse(payload: &[u8]) -> Result<Statement, StatementError> {
         let json = |error: serde_json::Error| StatementError::Json(json_error(&error));
-        check_header(&serde_json::from_slice(payload).map_err(json)?)?;
+        if form_of(&serde_json::from_slice(payload).map_err(json)?)? == Form::Release02 {
+            return release_02::parse(payload);
+        }
         let raw: RawStatement<'_> = serde_json::from_slice(payload).map_err(json)?;
         let [subject] = &raw.subject.items[..] else {
             return Err(StatementError::Subjects(raw.subject.count));
@@ -198,8 +211,8 @@ impl Statement {
         }
         let stated = Digest::from_hex(HashAlgorithm::Sha256, &subject.digest.sha256);
         let stated = stated.map_err(StatementError::SubjectDigest)?;
-        let (algorithm, serialization) = serialization(raw.predicate.serialization)?;
-        let manifest = manifest(raw.predicate.resources, algorithm)?;
+        let (method, algorithm, serialization) = serialization(raw.predicate.serialization)?;
+        let manifest = manifest(raw.predicate.resources, method, algorithm)?;
         let computed = manifest.root_digest();
         if computed != stated {
             return Err(StatementError::RootDigest { stated: Box::new(stated), computed: Box::new(computed) });
@@ -208,22 +221,38 @@ impl Statement {
     }
 }
 
-fn check_header(header: &RawHeader<'_>) -> Result<(), StatementError> {
+/// Which form a statement has.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Form {
+    /// That of OMS 1.0.
+    Current,
+    /// That of release 0.2.
+    Release02,
+}
+
+/// Whether a payload says that it is a statement of release 0.2. Nothing else in it is looked at.
+pub(super) fn is_of_release_02(payload: &[u8]) -> bool {
+    serde_json::from_slice(payload).is_ok_and(|header| form_of(&header) == Ok(Form::Release02))
+}
+
+fn form_of(header: &RawHeader<'_>) -> Result<Form, StatementError> {
     if header.statement_type != STATEMENT_TYPE {
         return Err(StatementError::Type(shown(&header.statement_type)));
     }
     match &*header.predicate_type {
-        PREDICATE_TYPE => Ok(()),
-        PREDICATE_TYPE_V0_2 => Err(StatementError::Release02),
+        PREDICATE_TYPE => Ok(Form::Current),
+        PREDICATE_TYPE_RELEASE_02 => Ok(Form::Release02),
         other => Err(StatementError::Predicate(shown(other))),
     }
 }
 
-fn serialization(raw: RawSerialization<'_>) -> Result<(HashAlgorithm, Serialization), StatementError> {
-    let RawSerialization { method, hash_type, allow_symlinks, ignore_paths } = raw;
-    if method != "files" {
-        return Err(StatementError::Method(shown(&method)));
-    }
+fn serialization(raw: RawSerialization<'_>) -> Result<(Method, HashAlgorithm, Serialization), StatementError> {
+    let RawSerialization { method, hash_type, shard_size, allow_symlinks, ignore_paths } = raw;
+    let method = match &*method {
+        "files" => Method::Files,
+        "shards" => Method::Shards { bytes: shard_size.as_ref().and_then(whole).ok_or(StatementError::ShardSize)? },
+        other => return Err(StatementError::Method(shown(other))),
+    };
     let algorithm = HashAlgorithm::from_name(&hash_type).ok_or_else(|| StatementError::HashType(shown(&hash_type)))?;
     let ignored = ignore_paths.unwrap_or_default();
     if ignored.count > MAX_IGNORE_PATHS {
@@ -232,22 +261,53 @@ fn serialization(raw: RawSerialization<'_>) -> Result<(HashAlgorithm, Serializat
     let mut ignore_paths: Vec<ResourceName> =
         ignored.items.iter().filter_map(|path| ResourceName::parse(path).ok()).collect();
     ignore_paths.retain(|path| !path.is_root());
-    Ok((algorithm, Serialization { allow_symlinks, ignore_paths }))
+    Ok((method, algorithm, Serialization { allow_symlinks, ignore_paths }))
 }
 
-fn manifest(raw: AtMost<MAX_RESOURCES, RawResource<'_>>, expected: HashAlgorithm) -> Result<Manifest, StatementError> {
+/// A number as the length of a shard. The reference writes it as `1000000.0`.
+fn whole(number: &Number) -> Option<NonZeroU64> {
+    let float = number.as_f64().filter(|float| float.fract() == 0.0 && *float >= 0.0);
+    let bytes = number.as_u64().or(float.map(|float| float as u64))?;
+    NonZeroU64::new(bytes).filter(|bytes| bytes.get() <= MAX_SHARD_SIZE)
+}
+
+fn manifest(
+    raw: AtMost<MAX_RESOURCES, RawResource<'_>>,
+    method: Method,
+    algorithm: HashAlgorithm,
+) -> Result<Manifest, StatementError> {
     if raw.count > MAX_RESOURCES {
         return Err(ManifestError::TooMany.into());
     }
+    let expected = method.algorithm_name(algorithm);
     let mut entries = Vec::with_capacity(raw.items.len());
-    for RawResource { name, algorithm, digest } in raw.items {
-        if algorithm != expected.as_str() {
-            return Err(StatementError::Algorithm { name: shown(&name), algorithm: shown(&algorithm) });
+    for resource in raw.items {
+        if resource.algorithm != expected {
+            let (name, algorithm) = (shown(&resource.name), shown(&resource.algorithm));
+            return Err(StatementError::Algorithm { name, algorithm });
         }
-        let digest = Digest::from_hex(expected, &digest)
-            .map_err(|problem| StatementError::Digest { name: shown(&name), problem })?;
-        let name = ResourceName::parse(&name).map_err(|problem| ManifestError::Name { name: shown(&name), problem })?;
-        entries.push(Entry::whole(name, digest));
+        entries.push(entry(&resource.name, &resource.digest, method, algorithm)?);
     }
-    Ok(Manifest::new(Method::Files, entries)?)
+    Ok(Manifest::new(method, entries)?)
+}
+
+fn entry(name: &str, digest: &str, method: Method, algorithm: HashAlgorithm) -> Result<Entry, StatementError> {
+    let digest =
+        Digest::from_hex(algorithm, digest).map_err(|problem| StatementError::Digest { name: shown(name), problem })?;
+    let (file, shard) = match method {
+        Method::Files => (name, None),
+        // Without a range it stands for a whole file, which the manifest refuses by name.
+        Method::Shards { .. } => split_range(name).map_or((name, None), |(file, shard)| (file, Some(shard))),
+    };
+    let name = ResourceName::parse(file).map_err(|problem| ManifestError::Name { name: shown(file), problem })?;
+    Ok(Entry { name, shard, digest })
+}
+
+/// `file:start:end` in its parts. Read from the right, because a file's name may have colons of its own. Numbers are
+/// written in one way only, so that no shard has two names.
+fn split_range(name: &str) -> Option<(&str, Shard)> {
+    let (rest, end) = name.rsplit_once(':')?;
+    let (file, start) = rest.rsplit_once(':')?;
+    let number = |text: &str| text.parse().ok().filter(|number: &u64| number.to_string() == text);
+    Some((file, Shard { start: number(start)?, end: number(end)? }))
 }

@@ -11,7 +11,7 @@ use super::certificate::{self, CertificateError, CertificateFacts, CertificateTr
 use super::dsse::PAYLOAD_TYPE;
 use super::key::PublicKey;
 use super::keyless::{self, KeylessError, KeylessFacts, KeylessTrust};
-use super::statement::{Serialization, Statement, StatementError};
+use super::statement::{self, Serialization, Statement, StatementError};
 use crate::model::{Digest, Manifest, Names, shown};
 
 /// What signatures are checked against. Nothing in it means that nothing verifies.
@@ -156,9 +156,10 @@ pub fn claimed(bundle: &Bundle) -> Result<Statement, Rejection> {
 }
 
 impl Bundle {
-    /// Whether this key made the signature.
+    /// Whether this key made the signature: as DSSE says, or as release 0.2 did over statements of its own form.
     pub(super) fn is_signed_by(&self, key: &PublicKey) -> bool {
         key.verifies(PAYLOAD_TYPE, &self.payload, &self.signature)
+            || statement::is_of_release_02(&self.payload) && key.verifies_as_release_02(&self.payload, &self.signature)
     }
 }
 
