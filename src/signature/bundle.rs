@@ -31,6 +31,8 @@ const MAX_CERTIFICATES: usize = 16;
 
 pub(super) const MEDIA_TYPE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
 const MEDIA_TYPE_OLD_SPELLING: &str = "application/vnd.dev.sigstore.bundle+json;version=0.3";
+const MEDIA_TYPE_0_2: &str = "application/vnd.dev.sigstore.bundle+json;version=0.2";
+const MEDIA_TYPE_0_1: &str = "application/vnd.dev.sigstore.bundle+json;version=0.1";
 const MEDIA_TYPE_FAMILY: &str = "application/vnd.dev.sigstore.bundle";
 
 /// The parts of a bundle. Anybody may have written them.
@@ -55,6 +57,17 @@ pub(super) enum Material {
     Keyless(Box<Evidence>),
 }
 
+/// The versions of a Sigstore bundle that are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Version {
+    /// Where a log's promise was proof enough.
+    V0_1,
+    /// Where a certificate came with its chain.
+    V0_2,
+    /// The current one.
+    V0_3,
+}
+
 /// Why bytes are not a bundle that can be verified.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BundleError {
@@ -70,6 +83,9 @@ pub enum BundleError {
     /// A Sigstore bundle of another version.
     #[error("bundles of media type `{0}` are not supported; sign with a tool that writes version 0.3")]
     Version(String),
+    /// A key in a bundle of an old version, which no release wrote.
+    #[error("bundles of versions before 0.3 are read for Sigstore identities alone; sign the model again")]
+    OldKey,
     /// A signature over a blob.
     #[error("the bundle signs a blob, not a statement about a model")]
     NoEnvelope,
@@ -103,7 +119,7 @@ impl BundleError {
             BundleError::TooLarge | BundleError::TooManyCertificates | BundleError::EvidenceTooLarge(_) => {
                 RejectionCode::TooLarge
             }
-            BundleError::Version(_) | BundleError::NoEnvelope => RejectionCode::UnsupportedBundle,
+            BundleError::Version(_) | BundleError::OldKey | BundleError::NoEnvelope => RejectionCode::UnsupportedBundle,
             BundleError::Json(_)
             | BundleError::MediaType(_)
             | BundleError::PayloadType(_)
@@ -195,7 +211,7 @@ impl Bundle {
             return Err(BundleError::TooLarge);
         }
         let raw: RawBundle<'_> = serde_json::from_slice(text).map_err(|error| BundleError::Json(json_error(&error)))?;
-        check_media_type(&raw.media_type)?;
+        let version = version(&raw.media_type)?;
         let envelope = raw.dsse_envelope.ok_or(BundleError::NoEnvelope)?;
         if envelope.payload_type != PAYLOAD_TYPE {
             return Err(BundleError::PayloadType(shown(&envelope.payload_type)));
@@ -207,27 +223,36 @@ impl Bundle {
             return Err(BundleError::Base64("signature"));
         }
         Ok(Bundle {
-            material: material(raw.verification_material, text)?,
+            material: material(raw.verification_material, version, text)?,
             signature: STANDARD.decode(signature.sig.as_bytes()).map_err(|_| BundleError::Base64("signature"))?,
             payload: STANDARD.decode(envelope.payload.as_bytes()).map_err(|_| BundleError::Base64("payload"))?,
         })
     }
 }
 
-fn check_media_type(media_type: &str) -> Result<(), BundleError> {
+fn version(media_type: &str) -> Result<Version, BundleError> {
     match media_type {
-        MEDIA_TYPE | MEDIA_TYPE_OLD_SPELLING => Ok(()),
+        MEDIA_TYPE | MEDIA_TYPE_OLD_SPELLING => Ok(Version::V0_3),
+        MEDIA_TYPE_0_2 => Ok(Version::V0_2),
+        MEDIA_TYPE_0_1 => Ok(Version::V0_1),
         other if other.starts_with(MEDIA_TYPE_FAMILY) => Err(BundleError::Version(shown(other))),
         other => Err(BundleError::MediaType(shown(other))),
     }
 }
 
-fn material(raw: RawMaterial<'_>, text: &[u8]) -> Result<Material, BundleError> {
+/// Until version 0.3 a certificate of Sigstore came as a chain of its own. Models that are signed with a key or with
+/// another certificate never came in such a bundle.
+fn material(raw: RawMaterial<'_>, version: Version, text: &[u8]) -> Result<Material, BundleError> {
     let RawMaterial { public_key, x509_certificate_chain, certificate, _tlog_entries, _timestamps } = raw;
-    match (public_key, x509_certificate_chain, certificate) {
-        (Some(key), None, None) => Ok(Material::PublicKey { hint: key.hint.filter(|hint| !hint.is_empty()) }),
-        (None, Some(chain), None) => Ok(Material::CertificateChain(certificates(chain)?)),
-        (None, None, Some(_)) => Ok(Material::Keyless(Box::new(Evidence::parse(text)?))),
+    match (public_key, x509_certificate_chain, certificate, version) {
+        (Some(key), None, None, Version::V0_3) => {
+            Ok(Material::PublicKey { hint: key.hint.filter(|hint| !hint.is_empty()) })
+        }
+        (Some(_), None, None, Version::V0_1 | Version::V0_2) => Err(BundleError::OldKey),
+        (None, Some(chain), None, Version::V0_3) => Ok(Material::CertificateChain(certificates(chain)?)),
+        (None, Some(_), None, Version::V0_1 | Version::V0_2) | (None, None, Some(_), _) => {
+            Ok(Material::Keyless(Box::new(Evidence::parse(text, version)?)))
+        }
         _ => Err(BundleError::Material),
     }
 }

@@ -47,9 +47,13 @@ impl Signer {
 
     /// A bundle around a payload, as the reference writes it.
     pub(crate) fn bundle(&self, payload: &[u8]) -> Value {
-        let signature = self.pair.sign(&SystemRandom::new(), &pae(payload)).unwrap();
         let material = json!({ "publicKey": { "hint": self.key.oms_hint() }, "tlogEntries": [] });
-        envelope(material, payload, signature.as_ref())
+        envelope(material, payload, &self.sign_bytes(&pae(payload)))
+    }
+
+    /// A signature over these very bytes.
+    pub(crate) fn sign_bytes(&self, bytes: &[u8]) -> Vec<u8> {
+        self.pair.sign(&SystemRandom::new(), bytes).unwrap().as_ref().to_vec()
     }
 
     pub(crate) fn sign(&self, statement: &Value) -> Value {

@@ -6,7 +6,7 @@ use sigstore_verify::types::bundle::{MediaType, VerificationMaterial, Verificati
 use sigstore_verify::types::dsse::{DsseEnvelope, DsseSignature};
 use sigstore_verify::types::{Bundle as SigstoreBundle, KeyId, PayloadBytes, SignatureBytes, SignatureContent};
 
-use crate::signature::bundle::{BundleError, json_error};
+use crate::signature::bundle::{BundleError, Version, json_error};
 
 /// The most log entries and the most timestamps that are looked at. Signers write one of each, two where they keep
 /// several logs; 32 is what sigstore-go takes.
@@ -18,7 +18,10 @@ pub(super) const MAX_EVIDENCE_BYTES: usize = 1 << 20;
 
 /// Certificate, log entries and timestamps as they stand in a bundle.
 #[derive(Clone, Debug, PartialEq)]
-pub(in crate::signature) struct Evidence(VerificationMaterial);
+pub(in crate::signature) struct Evidence {
+    material: VerificationMaterial,
+    media_type: MediaType,
+}
 
 /// Read apart from the rest of the bundle, so that what is kept of it is bounded.
 #[derive(Deserialize)]
@@ -29,8 +32,8 @@ struct RawBundle<'a> {
 }
 
 impl Evidence {
-    /// Reads the evidence in the text of a bundle.
-    pub(in crate::signature) fn parse(bundle: &[u8]) -> Result<Evidence, BundleError> {
+    /// Reads the evidence in the text of a bundle of that version.
+    pub(in crate::signature) fn parse(bundle: &[u8], version: Version) -> Result<Evidence, BundleError> {
         let json = |error: serde_json::Error| BundleError::Evidence(json_error(&error));
         let raw: RawBundle<'_> = serde_json::from_slice(bundle).map_err(json)?;
         let text = raw.verification_material.get();
@@ -39,14 +42,19 @@ impl Evidence {
         }
         let material: VerificationMaterial = serde_json::from_str(text).map_err(json)?;
         check_counts(&material)?;
-        Ok(Evidence(material))
+        let media_type = match version {
+            Version::V0_1 => MediaType::Bundle0_1,
+            Version::V0_2 => MediaType::Bundle0_2,
+            Version::V0_3 => MediaType::Bundle0_3,
+        };
+        Ok(Evidence { material, media_type })
     }
 
     /// The whole bundle again, around a signed payload.
     pub(super) fn with_envelope(&self, payload_type: &str, payload: &[u8], signature: &[u8]) -> SigstoreBundle {
         let signature = DsseSignature::new(SignatureBytes::new(signature.to_vec()), KeyId::default());
         let envelope = DsseEnvelope::new(payload_type, PayloadBytes::new(payload.to_vec()), signature);
-        SigstoreBundle::new(MediaType::Bundle0_3, self.0.clone(), SignatureContent::DsseEnvelope(envelope))
+        SigstoreBundle::new(self.media_type, self.material.clone(), SignatureContent::DsseEnvelope(envelope))
     }
 }
 
