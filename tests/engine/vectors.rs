@@ -136,7 +136,8 @@ fn the_encoding_of_release_02_counts_for_its_statements_alone() {
     let mut hinted = bundle_of_release_02(&signer, &statement(&files(&["a"])));
     hinted["verificationMaterial"]["publicKey"] = json!({ "hint": signer.key.oms_hint() });
     assert_eq!(code(&hinted), Some(SignatureInvalid));
-    let kinds: [(&str, fn(&mut Value), RejectionCode); 9] = [
+    type Change = fn(&mut Value);
+    let kinds: [(&str, Change, RejectionCode); 9] = [
         ("no subject", |s| s["subject"] = json!([]), MalformedBundle),
         ("twice", |s| s["subject"] = json!([s["subject"][0], s["subject"][0]]), MalformedBundle),
         ("out", |s| s["subject"][0]["name"] = json!("../a"), MalformedBundle),
