@@ -130,7 +130,7 @@ pub enum SignerFact {
         /// The leaf's alternative names: `uri:…`, `dns:…`, `email:…`.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         names: Vec<String>,
-        /// When the leaf ends.
+        /// When the first certificate of the chain ends: the leaf, or one above it.
         not_after: Timestamp,
         /// SHA-256 of the `SubjectPublicKeyInfo` of each certificate between leaf and root, from the leaf on.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -90,6 +90,7 @@ mod tests {
         ("weighbridge_reconcile_errors_total", &["controller", "code"]),
         ("weighbridge_record_oldest_age_seconds", &[]),
         ("weighbridge_serving_certificate_expiry_timestamp_seconds", &[]),
+        ("weighbridge_signer_certificate_expiry_timestamp_seconds", &[]),
         ("weighbridge_verification_duration_seconds", &["source"]),
         ("weighbridge_verifications_total", &["source", "verdict", "code"]),
         ("weighbridge_verified_bytes_total", &[]),

@@ -67,6 +67,18 @@ fn a_good_chain_verifies_and_says_what_proved_it() {
 }
 
 #[test]
+fn a_chain_ends_with_the_first_of_its_certificates() {
+    let end = |year: i32| format!("{year}-01-01T00:00:00Z").parse::<Timestamp>().unwrap();
+    let root = Holder::root(valid(ca("root"), YEAR, YEAR + 9));
+    let between = root.issue(valid(ca("between"), YEAR, YEAR + 2));
+    for (leaf_ends, expected) in [(YEAR + 1, YEAR + 1), (YEAR + 5, YEAR + 2)] {
+        let signer = between.issue(valid(leaf("signer"), YEAR, leaf_ends));
+        let verified = check(&signer.sign(&model(), &[&between]), &trust(&[&root], Profile::Strict)).unwrap();
+        assert_eq!(facts(&verified).not_after, end(expected));
+    }
+}
+
+#[test]
 fn every_curve_signs() {
     for kind in [&PKCS_ECDSA_P256_SHA256, &PKCS_ECDSA_P384_SHA384, &PKCS_ECDSA_P521_SHA512] {
         let root = Holder::root(ca("root"));

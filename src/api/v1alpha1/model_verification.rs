@@ -326,7 +326,7 @@ pub struct SignerStatus {
     /// The leaf's alternative names: `uri:…`, `dns:…`, `email:…`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub names: Vec<String>,
-    /// When the leaf ends.
+    /// When the first certificate of the chain ends: the leaf, or one above it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_after: Option<Time>,
     /// By which rules the chain was checked.

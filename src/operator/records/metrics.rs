@@ -3,7 +3,7 @@
 use prometheus::{Gauge, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec};
 
 use super::situation::Situation;
-use super::status::{Standing, standing};
+use super::status::{Standing, models_now, standing};
 use crate::api::v1alpha1::{FindingCode, UnknownCode, VerdictKind};
 use crate::facts::Report;
 use jiff::Timestamp;
@@ -25,6 +25,9 @@ crate::metrics! {
         models: IntGaugeVec = "weighbridge_models" ["verdict", "code"],
         /// Age of the oldest facts that a record rests on, in seconds.
         oldest: Gauge = "weighbridge_record_oldest_age_seconds",
+        /// Time at which the first of the certificates ends that records count only while they are valid, in seconds since
+        /// 1970; 0 if there is none.
+        signer_expiry: Gauge = "weighbridge_signer_certificate_expiry_timestamp_seconds",
     }
 }
 
@@ -56,7 +59,7 @@ impl Metrics {
                 Standing::Misnamed(_) => continue,
                 Standing::Unknown(code, _) => (VerdictKind::Unknown, code.as_str()),
                 Standing::Facts => {
-                    let models = &situation.status.models;
+                    let models = models_now(&situation.status.models, now);
                     let worst = models.iter().find(|model| model.verdict != VerdictKind::Verified);
                     let code = worst.and_then(|model| model.reason).map_or("", |reason| match reason {
                         FindingCode::Refused(code) => code.as_str(),
@@ -70,5 +73,8 @@ impl Metrics {
             oldest = age.map_or(oldest, |age| oldest.max(age));
         }
         self.oldest.set(oldest);
+        let models = situations.iter().flat_map(|situation| &situation.status.models);
+        let first = models.filter_map(|model| model.signer_expires_at.as_ref()).map(|end| end.0.as_second()).min();
+        self.signer_expiry.set(first.unwrap_or_default() as f64);
     }
 }

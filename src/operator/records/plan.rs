@@ -59,6 +59,7 @@ pub fn plan(situations: &[Situation], limits: Limits, now: Timestamp) -> (Vec<St
             Next::Wait(until) => wait(until),
             Next::Read { why, signature_only } => due.push((index, why, signature_only)),
         }
+        wait(situation.signer_ends_after(now));
         let ages = situation.status.verified_at.as_ref().zip(situation.schedule.max_age);
         wait(ages.and_then(|(at, limit)| at.0.checked_add(limit).ok()).filter(|until| *until >= now));
     }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::verifier_pod::Placement;
 use crate::api::v1alpha1::{ModelVerificationSpec, ModelVerificationStatus, ReadSource, Run, UnknownCode};
-use crate::decision::{ClaimFacts, VolumeFacts};
+use crate::decision::{ClaimFacts, VolumeFacts, expires_at};
 use crate::operator::stores::StoreView;
 use crate::workload::{Ids, Source};
 
@@ -123,6 +123,14 @@ impl Situation {
     pub fn is_stale(&self, now: Timestamp) -> bool {
         let age = self.status.verified_at.as_ref().map(|at| now.duration_since(at.0));
         age.zip(self.schedule.max_age).is_some_and(|(age, limit)| age > limit)
+    }
+
+    /// The first moment after now at which a signer's certificate has ended. A certificate counts up to the second that it
+    /// names.
+    pub fn signer_ends_after(&self, now: Timestamp) -> Option<Timestamp> {
+        let signers = self.status.models.iter().flat_map(|model| &model.signers);
+        let ends = signers.filter_map(expires_at).filter_map(|end| end.checked_add(SignedDuration::from_secs(1)).ok());
+        ends.filter(|end| *end > now).min()
     }
 
     /// The ids that the next run reads with, with those that were tried: the first set that was not tried since the last

@@ -12,7 +12,7 @@ use crate::api::v1alpha1::{
     FindingCode, ModelStatus, ModelVerificationStatus, ReadSource, RefusedCode, Run, SignerKind, SignerStatus,
     UnknownCode, VerdictKind,
 };
-use crate::decision::expires_at;
+use crate::decision::{expires_at, has_expired};
 use crate::facts::{Extent, Outcome, Report, SignerFact};
 use crate::operator::conditions::{Wanted, merge};
 
@@ -80,7 +80,7 @@ fn about(run: &Run, situation: &Situation) -> bool {
 }
 
 /// The conditions of a record as it stands.
-pub fn conditions(situation: &Situation, standing: &Standing) -> Vec<Wanted> {
+pub fn conditions(situation: &Situation, standing: &Standing, now: Timestamp) -> Vec<Wanted> {
     if let Standing::Misnamed(right) = standing {
         let message = format!("the name of a record binds its source: this one must be called {right}");
         return vec![
@@ -100,9 +100,26 @@ pub fn conditions(situation: &Situation, standing: &Standing) -> Vec<Wanted> {
     let three = match standing {
         Standing::Unknown(code, message) => ["ContentVerified", "SignatureVerified", "Verified"]
             .map(|kind| Wanted::unknown(kind, code.as_str(), message.clone())),
-        _ => found(&situation.status.models),
+        _ => found(&models_now(&situation.status.models, now)),
     };
     std::iter::once(accepted).chain(three).chain([last_run]).collect()
+}
+
+/// Models as they are found to be today: a certificate that counts while it is valid ends without another read.
+pub fn models_now(models: &[ModelStatus], now: Timestamp) -> Vec<ModelStatus> {
+    let today = |model: &ModelStatus| {
+        let mut model = model.clone();
+        let ended = !model.signers.is_empty() && model.signers.iter().all(|signer| has_expired(signer, now));
+        if ended && model.verdict == VerdictKind::Verified {
+            model.verdict = VerdictKind::Refused;
+            model.reason = Some(FindingCode::Refused(RefusedCode::SignerExpired));
+            model.message =
+                Some("the certificates that signed it have ended; sign it again with a valid one".to_owned());
+            model.signature_verified = false;
+        }
+        model
+    };
+    models.iter().map(today).collect()
 }
 
 fn found(models: &[ModelStatus]) -> [Wanted; 3] {
@@ -133,7 +150,7 @@ fn reason(model: &ModelStatus) -> &'static str {
 /// The status with conditions that say how the record stands.
 pub fn settled(situation: &Situation, now: Timestamp) -> ModelVerificationStatus {
     let standing = standing(situation, now);
-    let wanted = conditions(situation, &standing);
+    let wanted = conditions(situation, &standing, now);
     let mut status = situation.status.clone();
     status.conditions = merge(&status.conditions, wanted, situation.generation, now);
     if matches!(standing, Standing::Misnamed(_)) {

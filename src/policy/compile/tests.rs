@@ -5,6 +5,8 @@ use super::super::{CompiledPolicies, EXEMPT_NAMESPACES};
 use super::*;
 use serde_json::{Value, json};
 
+const ROOT: &str = include_str!("../../../tests/vectors/oms/keys/ca-cert.pem");
+
 fn spec(over: Value) -> ClusterModelPolicy {
     let mut spec = json!({
         "match": { "namespaceSelector": {} },
@@ -80,6 +82,25 @@ fn what_cannot_be_understood_is_said_and_kept() {
     ];
     let said = cases.map(|(name, over)| format!("{name}: {}", compiled(over).accepted().unwrap_err()));
     insta::assert_snapshot!("problems", said.join("\n"));
+}
+
+#[test]
+fn roots_are_read_from_wherever_they_stand() {
+    let trust = TrustSources {
+        config_maps: BTreeMap::from([("pki".to_owned(), BTreeMap::from([("ca.crt".to_owned(), ROOT.to_owned())]))]),
+        secrets: BTreeMap::new(),
+    };
+    let policy = |profile: &str, roots: Value| {
+        let certificate = json!({ "roots": roots, "profile": profile, "subjects": [{ "dns": "a.example.com" }] });
+        policy(&spec(json!({ "authorities": [{ "name": "pki", "certificate": certificate }] })), &trust)
+    };
+    let inline = policy("Strict", json!({ "data": format!("The root:\n{ROOT}") }));
+    let referred = policy("Strict", json!({ "configMapRef": { "name": "pki" } }));
+    assert_eq!((inline.accepted(), referred.accepted()), (Ok(()), Ok(())));
+    assert_eq!(inline.trust().digest(), referred.trust().digest(), "the same roots, whatever stands around them");
+    assert_ne!(inline.trust().digest(), policy("Reference", json!({ "data": ROOT })).trust().digest());
+    assert_eq!(inline.trust().material().unwrap().certificates.len(), 1);
+    assert!(matches!(inline.authorities[0].authority, crate::signature::Authority::Certificate { .. }));
 }
 
 #[test]

@@ -162,7 +162,7 @@ pub struct CertificateFacts {
     pub issuer: String,
     /// The leaf's alternative names of the kinds URI, DNS and e-mail.
     pub names: Vec<AlternativeName>,
-    /// When the leaf ends.
+    /// When the first certificate of the chain ends: the leaf, or one above it.
     pub not_after: Timestamp,
     /// SHA-256 of the `SubjectPublicKeyInfo` of each certificate between the leaf and the root, from the leaf on.
     pub chain: Vec<Digest>,
@@ -395,13 +395,14 @@ fn vouched_for(
 
 fn facts_of(path: &[&Certificate], trust: &CertificateTrust) -> CertificateFacts {
     let (leaf, root) = (path[0], path[path.len() - 1]);
+    let ends = path.iter().map(|certificate| certificate.not_after()).min();
     let between = path.iter().skip(1).take(path.len().saturating_sub(2));
     CertificateFacts {
         fingerprint: leaf.fingerprint(),
         subject: leaf.subject(),
         issuer: leaf.issuer(),
         names: leaf.extensions.names.clone(),
-        not_after: leaf.not_after(),
+        not_after: ends.unwrap_or_else(|| leaf.not_after()),
         chain: between.map(|certificate| certificate.fingerprint()).collect(),
         root: root.fingerprint(),
         trust: trust.digest,

@@ -141,6 +141,44 @@ fn age_and_obstacles_end_what_was_verified() {
     assert_eq!(condition(&no_keys, "Verified"), is("True", "Verified"), "who may sign is not decided here");
 }
 
+/// Signed with a certificate that ends at 1000, by both profiles if it is `lax`.
+fn certified(lax: bool) -> Report {
+    let signer = |profile: &str| {
+        serde_json::json!({ "kind": "Certificate", "fingerprint": digest("c"), "subject": "CN=ml", "issuer": "CN=ca",
+            "names": ["uri:spiffe://acme/ml"], "notAfter": at(1000), "chain": [digest("1")], "root": digest("2"),
+            "trust": digest("3"), "profile": profile })
+    };
+    let mut report = verified("c");
+    report.signers = serde_json::from_value(signer("Strict")).into_iter().collect();
+    report.signers.extend(lax.then(|| serde_json::from_value(signer("Reference")).unwrap()));
+    report
+}
+
+#[test]
+fn what_proved_a_signer_is_in_the_record() {
+    let situation = read(&certified(false));
+    let model = &situation.status.models[0];
+    insta::assert_json_snapshot!("certificate_signer", model.signers);
+    assert_eq!(model.signer_expires_at, Some(Time(at(1000))));
+    assert_eq!(read(&verified("c")).status.models[0].signer_expires_at, None, "a key does not end");
+}
+
+#[test]
+fn a_certificate_ends_without_another_read() {
+    let verified_at = |situation: &Situation, second: i64| {
+        let conditions = settled(situation, at(second)).conditions;
+        let of = |kind: &str| conditions.iter().find(|one| one.type_ == kind).map(|one| one.reason.clone()).unwrap();
+        [of("ContentVerified"), of("SignatureVerified"), of("Verified")]
+    };
+    let situation = read(&certified(false));
+    assert_eq!(verified_at(&situation, 1000), ["ContentVerified", "SignatureVerified", "Verified"]);
+    assert_eq!(verified_at(&situation, 1001), ["ContentVerified", "SignerExpired", "SignerExpired"]);
+    assert_eq!(situation.signer_ends_after(at(999)), Some(at(1001)), "that is when to look again");
+    assert_eq!(situation.signer_ends_after(at(1001)), None);
+    let lax = read(&certified(true));
+    assert_eq!(verified_at(&lax, 1001), ["ContentVerified", "SignatureVerified", "Verified"]);
+}
+
 #[test]
 fn a_look_at_the_bundle_replaces_the_signers_alone() {
     let mut before = read(&verified("c"));
