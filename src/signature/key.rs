@@ -9,6 +9,8 @@ use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_ASN1, ECDSA_P384_SHA256_ASN1, ECDSA_P384_SHA384_ASN1, ECDSA_P521_SHA256_ASN1,
     ECDSA_P521_SHA512_ASN1, EcdsaVerificationAlgorithm, ParsedPublicKey, UnparsedPublicKey,
 };
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use pem_rfc7468::LineEnding;
 use spki::{ObjectIdentifier, SubjectPublicKeyInfoRef};
 
@@ -98,6 +100,7 @@ pub struct PublicKey {
     curve: Curve,
     fingerprint: Digest,
     oms_hint: String,
+    spki_der: Vec<u8>,
     parsed: ParsedPublicKey,
 }
 
@@ -149,7 +152,7 @@ impl PublicKey {
         let parsed = ParsedPublicKey::new(curve.algorithm(), point).map_err(|_| KeyError::Malformed)?;
         let pem = pem_rfc7468::encode_string("PUBLIC KEY", LineEnding::LF, der).map_err(|_| KeyError::Malformed)?;
         let oms_hint = Hasher::sha256(pem.as_bytes()).to_hex();
-        Ok(PublicKey { curve, fingerprint: Hasher::sha256(der), oms_hint, parsed })
+        Ok(PublicKey { curve, fingerprint: Hasher::sha256(der), oms_hint, spki_der: der.to_vec(), parsed })
     }
 
     /// The curve that it is on.
@@ -166,6 +169,29 @@ impl PublicKey {
     /// hexadecimal digits. Not the fingerprint.
     pub fn oms_hint(&self) -> &str {
         &self.oms_hint
+    }
+
+    /// Whether a bundle with this hint says that it is signed with this key: by the OMS hint, or by the fingerprint in
+    /// base64, which is how cosign hints at it.
+    pub(super) fn is_meant_by(&self, hint: &str) -> bool {
+        hint == self.oms_hint || hint == STANDARD.encode(self.fingerprint.as_bytes())
+    }
+
+    /// The key's `SubjectPublicKeyInfo` in DER.
+    pub(super) fn spki_der(&self) -> &[u8] {
+        &self.spki_der
+    }
+
+    /// Whether `signature` (ASN.1) is this key's over some bytes.
+    pub(super) fn verifies_content(&self, content: &[u8], signature: &[u8]) -> bool {
+        let digest = digest::digest(self.curve.digest(), content);
+        self.parsed.verify_digest_sig(&digest, signature).is_ok()
+    }
+
+    /// Whether `signature` (ASN.1) is this key's over what has that SHA-256. Nothing, if it signs another hash.
+    pub(super) fn verifies_sha256(&self, sha256: &[u8], signature: &[u8]) -> Option<bool> {
+        let digest = digest::Digest::import_less_safe(sha256, self.curve.digest()).ok()?;
+        Some(self.parsed.verify_digest_sig(&digest, signature).is_ok())
     }
 
     /// Whether `signature` (ASN.1) is this key's over an envelope with that payload.

@@ -13,6 +13,7 @@
 
 mod at_most;
 mod authority;
+mod blob;
 mod bundle;
 mod certificate;
 mod dsse;
@@ -26,6 +27,7 @@ mod statement;
 mod verify;
 
 pub use authority::{Authority, CertificatePin, IdentityError, IdentityPattern, TextPattern};
+pub use blob::{Artifact, BlobBundle};
 pub use bundle::{Bundle, BundleError, MAX_BUNDLE_BYTES};
 pub use certificate::{
     AlternativeName, CertificateError, CertificateFacts, CertificateTrust, Profile, RootsError, Unfit,

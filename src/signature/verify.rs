@@ -164,7 +164,7 @@ impl Bundle {
 }
 
 fn verify_key(bundle: &Bundle, hint: Option<&str>, keys: &[PublicKey]) -> Result<Signer, Rejection> {
-    let claimed = |key: &&PublicKey| hint.is_none_or(|hint| key.oms_hint() == hint);
+    let claimed = |key: &&PublicKey| hint.is_none_or(|hint| key.is_meant_by(hint));
     if let Some(key) = keys.iter().filter(claimed).find(|key| bundle.is_signed_by(key)) {
         return Ok(Signer::Key { fingerprint: key.fingerprint() });
     }

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod attacks;
+mod blobs;
 mod bundles;
 mod certificates;
 mod cli;

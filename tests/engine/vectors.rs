@@ -38,6 +38,18 @@ fn judged(bundle: &Value, trust: &TrustMaterial) -> Result<Verified, Rejection> 
     verify(&Bundle::parse(bundle.to_string().as_bytes())?, trust, "2026-06-01T00:00:00Z".parse().unwrap())
 }
 
+/// cosign hints at a key in another way than the reference.
+#[test]
+fn a_bundle_signed_by_cosign_with_a_key_verifies() {
+    let keyless = vectors().join("../keyless");
+    let key = PublicKey::from_pem(&fs::read_to_string(keyless.join("cosign.pub")).unwrap()).unwrap();
+    let bundle = Bundle::parse(&fs::read(keyless.join("model-key-alone.sig")).unwrap()).unwrap();
+    let fingerprint = key.fingerprint();
+    let trust = TrustMaterial { keys: vec![key], ..TrustMaterial::default() };
+    let verified = verify(&bundle, &trust, jiff::Timestamp::UNIX_EPOCH).unwrap();
+    assert_eq!(verified.signers(), [Signer::Key { fingerprint }]);
+}
+
 #[test]
 fn each_vector_has_its_documented_verdict() {
     let both = ["signme-1", "signme-2"];

@@ -59,7 +59,7 @@ impl Evidence {
 }
 
 /// Each proof costs signature checks.
-pub(super) fn check_counts(material: &VerificationMaterial) -> Result<(), BundleError> {
+pub(in crate::signature) fn check_counts(material: &VerificationMaterial) -> Result<(), BundleError> {
     let VerificationMaterial { content, tlog_entries, timestamp_verification_data, .. } = material;
     let certificates = match content {
         VerificationMaterialContent::X509CertificateChain { certificates } => certificates.len(),

@@ -9,20 +9,24 @@ use jiff::Timestamp;
 use sigstore_verify::crypto::VerificationKey;
 use sigstore_verify::trust_root::{TransparencyLog, TrustedRoot};
 use sigstore_verify::types::bundle::{InclusionProof, TransparencyLogEntry};
-use sigstore_verify::types::{Checkpoint, KindVersion};
+use sigstore_verify::types::{Bundle, Checkpoint, KindVersion, MediaType};
 
 use super::error::{EvidencePart, KeylessError};
 use crate::model::shown;
 
-/// Refuses entries that could not prove anything: of a log that the root does not know, or without a proof. To be
-/// called first, so that the code says which of the two it is.
-pub(super) fn check_known(entries: &[TransparencyLogEntry], root: &TrustedRoot) -> Result<(), KeylessError> {
+/// Refuses a bundle whose entries could not prove anything: none, of a log that the root does not know, or without a
+/// proof. To be called first, so that the code says which of them it is.
+pub(super) fn check_known(bundle: &Bundle, root: &TrustedRoot) -> Result<(), KeylessError> {
+    let entries = &bundle.verification_material.tlog_entries;
     if entries.is_empty() {
         return Err(KeylessError::Missing("log entry"));
     }
     for entry in entries {
         log_of(entry, root)?;
-        proof_of(entry)?;
+        // The first version had the log's promise to take the entry in place of the proof that it did.
+        if bundle.media_type() != MediaType::Bundle0_1 || entry.inclusion_promise.is_none() {
+            proof_of(entry)?;
+        }
     }
     Ok(())
 }
@@ -35,22 +39,30 @@ pub(super) fn check(
 ) -> Result<(), KeylessError> {
     for entry in entries {
         let log = log_of(entry, root)?;
-        let (proof, checkpoint) = proof_of(entry)?;
-        if !signed_by(log, checkpoint) {
-            return Err(KeylessError::Contradiction("log id"));
-        }
-        if proof.root_hash != *checkpoint.root_hash() {
-            return Err(KeylessError::Contradiction("root hash"));
-        }
-        if proof.tree_size != checkpoint.tree_size() {
-            return Err(KeylessError::Contradiction("tree size"));
-        }
-        if entry.kind_version == KindVersion::HashedRekordV002 {
-            check_second_version(entry, proof)?;
+        if let Ok((proof, checkpoint)) = proof_of(entry) {
+            check_proof(entry, log, proof, checkpoint)?;
         }
         check_key_validity(log, times)?;
     }
     Ok(())
+}
+
+fn check_proof(
+    entry: &TransparencyLogEntry,
+    log: &TransparencyLog,
+    proof: &InclusionProof,
+    checkpoint: &Checkpoint,
+) -> Result<(), KeylessError> {
+    if !signed_by(log, checkpoint) {
+        return Err(KeylessError::Contradiction("log id"));
+    }
+    if proof.root_hash != *checkpoint.root_hash() {
+        return Err(KeylessError::Contradiction("root hash"));
+    }
+    if proof.tree_size != checkpoint.tree_size() {
+        return Err(KeylessError::Contradiction("tree size"));
+    }
+    if entry.kind_version == KindVersion::HashedRekordV002 { check_second_version(entry, proof) } else { Ok(()) }
 }
 
 /// In Rekor v1 the outer index counts over all shards of a log, the inner one within a shard; in v2 they are one. Nor

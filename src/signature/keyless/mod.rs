@@ -27,11 +27,14 @@ use serde::Deserialize;
 use sigstore_verify::trust_root::TrustedRoot;
 use sigstore_verify::tsa::TsaAuthority;
 use sigstore_verify::types::bundle::TransparencyLogEntry;
-use sigstore_verify::types::{Artifact, Bundle as SigstoreBundle, Sha256Hash, SignatureContent};
-use sigstore_verify::{CertificateError, Error, TimestampError, VerificationPolicy, VerificationResult};
+use sigstore_verify::types::{Artifact, Bundle as SigstoreBundle, DerPublicKey, Sha256Hash, SignatureContent};
+use sigstore_verify::{
+    CertificateError, Error, Policy, PublicKeyVerificationPolicy, TimestampError, VerificationPolicy,
+    VerificationResult,
+};
 
 pub use error::{EvidencePart, KeylessError};
-pub(super) use evidence::Evidence;
+pub(super) use evidence::{Evidence, check_counts};
 pub use trust::{KeylessTrust, TrustedRootError};
 
 use super::at_most::AtMost;
@@ -91,8 +94,9 @@ pub(super) fn prove(
 ) -> Result<KeylessFacts, KeylessError> {
     let root = &trust.instance().root;
     let material = &bundle.verification_material;
-    log::check_known(&material.tlog_entries, root)?;
-    let result = call(bundle, artifact, trust).map_err(|error| explained(&error, bundle, root))?;
+    log::check_known(bundle, root)?;
+    let policy = VerificationPolicy::any_identity();
+    let result = call(bundle, artifact, trust, &policy).map_err(|error| explained(&error, bundle, root))?;
     let times = result.verified_timestamps();
     log::check(&material.tlog_entries, root, times)?;
     let signed_at = *times.iter().min().ok_or(KeylessError::Missing("trusted time that it was signed at"))?;
@@ -110,11 +114,30 @@ pub(super) fn prove(
     })
 }
 
+/// Verifies the log entries and timestamps of what a key signed, and that they are of this signature.
+pub(super) fn prove_with_key(
+    bundle: &SigstoreBundle,
+    artifact: Artifact<'_>,
+    key: DerPublicKey,
+    trust: &KeylessTrust,
+) -> Result<(), KeylessError> {
+    let root = &trust.instance().root;
+    let entries = &bundle.verification_material.tlog_entries;
+    log::check_known(bundle, root)?;
+    let policy = PublicKeyVerificationPolicy::new(key);
+    let result = call(bundle, artifact, trust, &policy).map_err(|error| explained(&error, bundle, root))?;
+    log::check(entries, root, result.verified_timestamps())
+}
+
 /// The verifier, which is handed what anybody wrote: a panic of it refuses the bundle.
-fn call(bundle: &SigstoreBundle, artifact: Artifact<'_>, trust: &KeylessTrust) -> Result<VerificationResult, Error> {
-    let policy = VerificationPolicy::any_identity();
+fn call(
+    bundle: &SigstoreBundle,
+    artifact: Artifact<'_>,
+    trust: &KeylessTrust,
+    policy: &dyn Policy,
+) -> Result<VerificationResult, Error> {
     let verifier = &trust.instance().verifier;
-    catch_unwind(AssertUnwindSafe(|| verifier.verify(artifact, bundle, &policy)))
+    catch_unwind(AssertUnwindSafe(|| verifier.verify(artifact, bundle, policy)))
         .unwrap_or_else(|_| Err(Error::InvalidBundle("the verifier broke down over it".to_owned())))
 }
 
