@@ -20,6 +20,7 @@ mod name;
 #[cfg(target_arch = "x86_64")]
 mod sha_ni;
 mod shown;
+mod subtree;
 mod tree;
 
 pub use beneath::{Folder, FolderError, Identity, Kind, Links, ReadCode, Seen};
