@@ -146,8 +146,13 @@ impl Tenant {
         self.cluster.kubectl().run(&["wait", condition, "--timeout=60s", "clustermodelpolicy", name]).expect_success();
     }
 
-    /// A claim over a folder of this node, bound, and the folder.
+    /// A claim over a folder of this node with a small model in it, bound, and the folder.
     pub fn claim(&self, name: &str) -> Model {
+        Model::small(self.empty_claim(name).root())
+    }
+
+    /// The same without any file.
+    pub fn empty_claim(&self, name: &str) -> Model {
         let folder = self.cluster.volumes().join(format!("{}-{name}", self.namespace));
         fs::create_dir_all(&folder).expect("a folder for the volume");
         let permissions = std::os::unix::fs::PermissionsExt::from_mode(0o777);
@@ -166,7 +171,7 @@ impl Tenant {
             }))
             .expect_success();
         self.bind(name, &volume);
-        Model::small(folder)
+        Model::empty(folder)
     }
 
     /// A claim bound to a volume that exists.

@@ -6,8 +6,10 @@
 
 mod cluster;
 mod model;
+mod pki;
 mod wait;
 
 pub use cluster::{Cluster, Kubectl, OWN_NAMESPACE, Said, Tenant, http_get, https_post, record, record_name};
 pub use model::{Key, Model};
+pub use pki::{Leaf, Pki};
 pub use wait::{Deadline, eventually};

@@ -5,6 +5,8 @@ use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::pki::Leaf;
+
 /// A key pair, made by openssl.
 #[derive(Debug)]
 pub struct Key {
@@ -46,9 +48,14 @@ pub struct Model {
 }
 
 impl Model {
+    /// A folder without files yet.
+    pub fn empty(root: impl Into<PathBuf>) -> Self {
+        Model { root: root.into() }
+    }
+
     /// Files of a small model in `root`.
     pub fn small(root: impl Into<PathBuf>) -> Self {
-        let model = Model { root: root.into() };
+        let model = Model::empty(root);
         model.write("config.json", br#"{"architectures":["Tiny"]}"#);
         model.write("weights/model-00001.safetensors", &[7; 70_000]);
         model.write("weights/model-00002.safetensors", &[9; 10]);
@@ -68,18 +75,53 @@ impl Model {
         chown(&path, Some(POD_USER), Some(POD_USER)).expect("its owner");
     }
 
+    /// Files of a model that others have signed, from a folder of the project.
+    pub fn copy(&self, from: &str, names: &[&str]) {
+        let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(from);
+        for name in names {
+            self.write(name, &fs::read(from.join(name)).expect("a file of the project"));
+        }
+    }
+
     /// Signs it with the reference, into `model.sig` inside.
     pub fn sign(&self, key: &Key) -> &Self {
-        let signer = std::env::var("WEIGHBRIDGE_E2E_SIGNER").expect("WEIGHBRIDGE_E2E_SIGNER: e2e/test sets it");
-        let signature = self.root.join("model.sig");
-        let mut command = Command::new(signer);
-        command.args(["sign", "key", "--no-ignore-git-paths", "--private_key"]).arg(key.private());
+        self.sign_into("model.sig", key)
+    }
+
+    /// The same into another file.
+    pub fn sign_into(&self, bundle: &str, key: &Key) -> &Self {
+        let mut command = signer("key");
+        self.signed(bundle, command.arg("--private_key").arg(key.private()))
+    }
+
+    /// Signs it with the reference and a certificate.
+    pub fn certify_into(&self, bundle: &str, leaf: &Leaf) -> &Self {
+        let mut command = signer("certificate");
+        command.arg("--private_key").arg(&leaf.key).arg("--signing_certificate").arg(&leaf.certificate);
+        self.signed(bundle, command.arg("--certificate_chain").arg(&leaf.chain))
+    }
+
+    /// Every signer leaves out the bundles of all.
+    fn signed(&self, bundle: &str, command: &mut Command) -> &Self {
+        let entries = fs::read_dir(&self.root).expect("the model's folder");
+        let bundles = entries.map(|entry| entry.expect("an entry").path());
+        for other in bundles.filter(|path| path.extension().is_some_and(|extension| extension == "sig")) {
+            command.arg("--ignore-paths").arg(other);
+        }
+        let signature = self.root.join(bundle);
         run(command.arg("--signature").arg(&signature).arg("--ignore-paths").arg(&signature).arg(&self.root));
         self
     }
 }
 
-fn run(command: &mut Command) {
+/// The reference, about to sign by that method.
+fn signer(method: &str) -> Command {
+    let mut command = Command::new(std::env::var("WEIGHBRIDGE_E2E_SIGNER").expect("e2e/test sets it"));
+    command.args(["sign", method, "--no-ignore-git-paths"]);
+    command
+}
+
+pub(crate) fn run(command: &mut Command) {
     let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
     assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
