@@ -265,22 +265,23 @@ fn each_authority_has_to_be_one_of_the_root() {
         }
     };
     assert_eq!(code(&second(), &root(both).unwrap()), None, "a root may hold two instances");
+    // Another log that the root knows did not sign the checkpoint.
+    let mut elsewhere = second();
+    *elsewhere.pointer_mut(&entry("/logId")).unwrap() = other["tlogs"][0]["logId"].clone();
+    assert_eq!(code(&elsewhere, &root(both).unwrap()), Some(SignatureInvalid));
     let none = root(|root| root["timestampAuthorities"] = json!([])).unwrap();
     assert_eq!(code(&second(), &none), Some(UntrustedSigner));
 }
 
 #[test]
 fn an_authority_does_not_outlive_its_certificate() {
-    // The authority of the public instance's log of timestamps: made out until 2035, in a root that says no end.
-    let bundle = second();
-    let narrow = root(|root| {
-        drop(root["certificateAuthorities"][0].as_object_mut().unwrap().remove("validFor"));
-    });
-    assert_eq!(code(&bundle, &narrow.unwrap()), None);
-    let expired = json!({ "certificates": [{ "rawBytes": STANDARD.encode(expired_certificate()) }] });
+    // In a root that says no end.
+    let endless = root(|root| drop(root["certificateAuthorities"][0].as_object_mut().unwrap().remove("validFor")));
+    assert_eq!(code(&second(), &endless.unwrap()), None);
+    let expired = json!({ "rawBytes": STANDARD.encode(expired_certificate()) });
     let with_expired_root = root(|root| {
         let chain = root["certificateAuthorities"][0]["certChain"]["certificates"].as_array_mut().unwrap();
-        chain.push(expired["certificates"][0].clone());
+        chain.push(expired.clone());
         drop(root["certificateAuthorities"][0].as_object_mut().unwrap().remove("validFor"));
     });
     // Nothing is left of an authority whose certificates were never valid together.
@@ -399,7 +400,7 @@ fn no_part_of_a_bundle_can_be_altered() {
             ("signature", flip(signature), SignatureInvalid),
             ("another's signature", swap(signature), SignatureInvalid),
             ("payload", swap("/dsseEnvelope/payload"), SignatureInvalid),
-            ("payload that is no JSON", flip("/dsseEnvelope/payload"), MalformedBundle),
+            ("payload that is no JSON", flip("/dsseEnvelope/payload"), SignatureInvalid),
             ("payload type", put("/dsseEnvelope/payloadType", json!("text/plain")), MalformedBundle),
             ("no signature", put("/dsseEnvelope/signatures", json!([])), MalformedBundle),
             ("identity in the certificate", in_certificate(b"alice@", b"mally@"), UntrustedSigner),

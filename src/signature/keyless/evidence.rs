@@ -2,9 +2,11 @@
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use sigstore_verify::types::bundle::{MediaType, VerificationMaterial, VerificationMaterialContent};
+use sigstore_verify::types::bundle::{MediaType, MessageSignature, VerificationMaterial, VerificationMaterialContent};
 use sigstore_verify::types::dsse::{DsseEnvelope, DsseSignature};
-use sigstore_verify::types::{Bundle as SigstoreBundle, KeyId, PayloadBytes, SignatureBytes, SignatureContent};
+use sigstore_verify::types::{
+    Bundle as SigstoreBundle, KeyId, KindVersion, PayloadBytes, SignatureBytes, SignatureContent,
+};
 
 use crate::signature::bundle::{BundleError, Version, json_error};
 
@@ -48,6 +50,18 @@ impl Evidence {
             Version::V0_3 => MediaType::Bundle0_3,
         };
         Ok(Evidence { material, media_type })
+    }
+
+    /// Whether the log has the hash of what was signed, as Rekor v2 does, and not the envelope.
+    pub(super) fn is_logged_by_hash(&self) -> bool {
+        let entries = &self.material.tlog_entries;
+        !entries.is_empty() && entries.iter().all(|entry| entry.kind_version == KindVersion::HashedRekordV002)
+    }
+
+    /// The whole bundle again, over something that is known by its hash.
+    pub(super) fn with_message(&self, signature: &[u8]) -> SigstoreBundle {
+        let message = MessageSignature::new(SignatureBytes::new(signature.to_vec()));
+        SigstoreBundle::new(self.media_type, self.material.clone(), SignatureContent::MessageSignature(message))
     }
 
     /// The whole bundle again, around a signed payload.

@@ -22,6 +22,7 @@ mod trust;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use aws_lc_rs::digest::SHA256;
 use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 use sigstore_verify::trust_root::TrustedRoot;
@@ -39,7 +40,7 @@ pub use trust::{KeylessTrust, TrustedRootError};
 
 use super::at_most::AtMost;
 use super::bundle::{Bundle, json_error};
-use super::dsse::PAYLOAD_TYPE;
+use super::dsse::{self, PAYLOAD_TYPE};
 use super::statement::StatementError;
 use super::verify::Rejection;
 use crate::model::{Digest, DigestError, HashAlgorithm};
@@ -72,17 +73,31 @@ pub(super) fn verify(
     trust: &[KeylessTrust],
     now: Timestamp,
 ) -> Result<Vec<KeylessFacts>, Rejection> {
-    let subject = subject(&bundle.payload)?;
-    let whole = evidence.with_envelope(PAYLOAD_TYPE, &bundle.payload, &bundle.signature);
+    let (whole, artifact) = whole(bundle, evidence)?;
     let mut facts = Vec::new();
     let mut refusal = KeylessError::NoInstance;
     for root in trust {
-        match prove(&whole, Artifact::from(subject), root, now) {
+        match prove(&whole, Artifact::from(artifact), root, now) {
             Ok(proved) => facts.push(proved),
             Err(error) => refusal = telling(refusal, error),
         }
     }
     if facts.is_empty() { Err(refusal.into()) } else { Ok(facts) }
+}
+
+/// The bundle as the verifier takes it, with the digest of what it is about.
+///
+/// Rekor v2 logs a signature over an envelope as one over the bytes that DSSE makes of it. As such it is verified: the
+/// verifier would copy the payload, which may have 200 MB, and make a tree of the statement in it, which takes more than
+/// a KiB for each file. What Rekor v1 logged it can verify in no other way.
+fn whole(bundle: &Bundle, evidence: &Evidence) -> Result<(SigstoreBundle, Sha256Hash), StatementError> {
+    if evidence.is_logged_by_hash() {
+        let signed = dsse::signed_digest(&SHA256, PAYLOAD_TYPE, &bundle.payload);
+        Ok((evidence.with_message(&bundle.signature), hash(signed.as_ref())?))
+    } else {
+        let whole = evidence.with_envelope(PAYLOAD_TYPE, &bundle.payload, &bundle.signature);
+        Ok((whole, subject(&bundle.payload)?))
+    }
 }
 
 /// Verifies a bundle over any artifact under one root: the one way by which a keyless signature is accepted.
@@ -209,5 +224,10 @@ fn subject(payload: &[u8]) -> Result<Sha256Hash, StatementError> {
     let subject = statement.subject.items.first().ok_or(StatementError::Subjects(0))?;
     let digest = Digest::from_hex(HashAlgorithm::Sha256, &subject.digest.sha256);
     let digest = digest.map_err(StatementError::SubjectDigest)?;
-    Sha256Hash::try_from(digest.as_bytes()).map_err(|_| StatementError::SubjectDigest(DigestError::Hex))
+    hash(digest.as_bytes())
+}
+
+/// Of 32 bytes.
+fn hash(sha256: &[u8]) -> Result<Sha256Hash, StatementError> {
+    Sha256Hash::try_from(sha256).map_err(|_| StatementError::SubjectDigest(DigestError::Hex))
 }
