@@ -17,7 +17,8 @@ use serde_json::Value;
 use weighbridge::facts::{Extent, NoProgress, Outcome, Place, Report, Request, SignatureLocation, read};
 use weighbridge::model::{Digest, Hasher, Links, MAX_RESOURCES, ResourceName};
 use weighbridge::signature::{
-    Bundle, CertificateTrust, KeylessTrust, Profile, PublicKey, Statement, TrustMaterial, claimed, verify,
+    Bundle, CertificateTrust, KeylessTrust, Profile, PublicKey, Signer as Signature, Statement, TrustMaterial, claimed,
+    verify,
 };
 use weighbridge::workload::HasModels as _;
 
@@ -131,6 +132,53 @@ fn split_der(mut data: &[u8]) -> Vec<&[u8]> {
         parts.push(data);
     }
     parts
+}
+
+/// Genuine bundles that Sigstore vouched for, of whose values single bytes are changed: they prove the same identity, or
+/// nothing.
+pub fn keyless(data: &[u8]) {
+    static GENUINE: LazyLock<[(Value, KeylessTrust, &str); 2]> = LazyLock::new(|| {
+        let json = |text: &str| serde_json::from_str(text).expect("a genuine bundle");
+        let ours = KeylessTrust::from_json(include_str!("../tests/vectors/keyless/trusted_root.json"));
+        let second = json(include_str!("../tests/vectors/keyless/model/model.sig"));
+        let first = json(include_str!("../tests/vectors/oms/v1.0.1-sigstore/model.sig"));
+        let public_good = KeylessTrust::public_good().expect("the embedded root");
+        [(second, ours.expect("a genuine root"), "alice@example.com"), (first, public_good, "stefanb@us.ibm.com")]
+    });
+    let Some((which, edits)) = data.split_first() else { return };
+    let (genuine, root, identity) = &GENUINE[usize::from(*which) % GENUINE.len()];
+    let mut bundle = genuine.clone();
+    for edit in edits.chunks_exact(4).take(8) {
+        let [leaf, high, low, byte] = *edit else { continue };
+        let mut values = Vec::new();
+        texts(&mut bundle, &mut values);
+        let count = values.len();
+        let text = &mut values[usize::from(leaf) % count];
+        let mut bytes = STANDARD.decode(text.as_bytes()).unwrap_or_else(|_| text.as_bytes().to_vec());
+        let decoded = STANDARD.encode(&bytes) == **text;
+        let at = usize::from(u16::from_be_bytes([high, low])) % bytes.len().max(1);
+        if let Some(changed) = bytes.get_mut(at) {
+            *changed ^= byte;
+        }
+        **text = if decoded { STANDARD.encode(&bytes) } else { String::from_utf8_lossy(&bytes).into_owned() };
+    }
+    let Ok(bundle) = Bundle::parse(bundle.to_string().as_bytes()) else { return };
+    let trust = TrustMaterial { keyless: vec![root.clone()], ..TrustMaterial::default() };
+    let later = "2027-01-01T00:00:00Z".parse().expect("a time");
+    let Ok(verified) = verify(&bundle, &trust, later) else { return };
+    for signer in verified.signers() {
+        assert!(matches!(signer, Signature::Keyless(facts) if facts.identity == *identity), "{signer:?}");
+    }
+}
+
+/// Every text in JSON.
+fn texts<'a>(value: &'a mut Value, found: &mut Vec<&'a mut String>) {
+    match value {
+        Value::Object(map) => map.values_mut().for_each(|value| texts(value, found)),
+        Value::Array(items) => items.iter_mut().for_each(|value| texts(value, found)),
+        Value::String(text) => found.push(text),
+        _ => {}
+    }
 }
 
 /// A `trusted_root.json`.

@@ -12,10 +12,11 @@ use crate::targets;
 type Target = fn(&[u8]);
 
 /// Each target with the folder of what it begins with.
-const TARGETS: [(&str, Target); 7] = [
+const TARGETS: [(&str, Target); 8] = [
     ("bundle", targets::bundle),
     ("statement", targets::statement),
     ("certificate_chain", targets::certificate_chain),
+    ("keyless", targets::keyless),
     ("trusted_root", targets::trusted_root),
     ("tree", targets::tree),
     ("report", targets::report),

@@ -237,6 +237,10 @@ fn each_authority_counts_for_its_time_only() {
             assert_eq!(code(&second(), &window(list, field, time)), expected, "{list} {field} {time}");
         }
     }
+    // The certificate's log signed some moments before.
+    let long_before = (signed_at - jiff::SignedDuration::from_mins(10)).to_string();
+    assert_eq!(code(&second(), &window("ctlogs", "end", &long_before)), Some(UntrustedSigner));
+    assert_eq!(code(&second(), &window("ctlogs", "start", &after)), Some(UntrustedSigner));
     let ended = window("tlogs", "end", &before);
     let rejection = check(&second(), &[ended], NOW).unwrap_err();
     assert!(matches!(rejection, Rejection::Keyless(KeylessError::NotValidThen { .. })), "{rejection}");

@@ -163,6 +163,8 @@ impl KeylessError {
                 TimestampError::NoVerifiedTimestamp(_) => KeylessError::Missing("trusted time that it was signed at"),
                 _ => altered(EvidencePart::Timestamp),
             },
+            // Of roots this is all that comes out here: no key of the kind that the certificate's log signed with.
+            Error::InvalidTrustRoot(_) => unknown(EvidencePart::CertificateTimestamp),
             // Two of its own fields contradict each other.
             Error::Bundle(ShapeError::LogIndexOutOfRange { .. } | ShapeError::CheckpointRootMismatch) => {
                 altered(EvidencePart::LogEntry)
