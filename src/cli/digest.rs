@@ -62,9 +62,14 @@ enum Hash {
 
 impl How {
     /// What to hash, and how.
-    pub(super) fn measure(self, model: &Model) -> Measure {
+    pub(super) fn measure(self, model: &Model) -> Result<Measure, UsageError> {
         let How { hash, shard_size } = self;
-        Measure {
+        if hash == Hash::Blake3 && shard_size.is_some() {
+            // Other verifiers hash whole files then: the reference does so since its first release.
+            let message = "--shard-size: files are not cut for BLAKE3, which hashes the parts of a file by itself";
+            return Err(UsageError(message.into()));
+        }
+        Ok(Measure {
             root: model.root.clone(),
             path: model.path.clone(),
             ignore: model.ignore.clone(),
@@ -79,7 +84,7 @@ impl How {
                 },
                 threads: model.threads,
             },
-        }
+        })
     }
 }
 
@@ -87,7 +92,7 @@ impl Flags {
     pub(super) fn run(self, out: &mut dyn Write) -> Result<Exit, UsageError> {
         let Flags { model, how, output } = self;
         let model = model.model()?;
-        let request = how.measure(&model);
+        let request = how.measure(&model)?;
         let bar = Bar::new();
         let measured = measure(&request, &bar);
         bar.finish();

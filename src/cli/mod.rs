@@ -7,6 +7,7 @@ mod completions;
 mod digest;
 mod facts_text;
 mod generate;
+mod man;
 mod model_flags;
 mod new_file;
 mod operator;
@@ -51,6 +52,7 @@ enum Command {
     Verifier(verifier::Flags),
     Webhook(webhook::Flags),
     Completions(completions::Flags),
+    Man(man::Flags),
 }
 
 impl Command {
@@ -66,6 +68,7 @@ impl Command {
             Command::Verifier(flags) => flags.run(),
             Command::Webhook(flags) => flags.run(out),
             Command::Completions(flags) => Ok(flags.run(out)),
+            Command::Man(flags) => flags.run(out),
         }
     }
 }

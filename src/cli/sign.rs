@@ -115,7 +115,7 @@ impl Flags {
         let model = model.model()?;
         let signature = signature.unwrap_or_else(|| model.default_signature());
         refuse_to_overwrite(&signature, force)?;
-        let mut measure = how.measure(&model);
+        let mut measure = how.measure(&model)?;
         measure.ignore.extend(bundle_in(&model, &signature));
         Ok(Settings { model, measure, credential, signature, force, output })
     }
