@@ -3,6 +3,7 @@
 //! Receives arguments, gives an exit code. Nothing below this layer sees a flag or an environment variable, and
 //! nothing here decides about a model.
 
+mod authority_flags;
 mod completions;
 mod digest;
 mod facts_text;

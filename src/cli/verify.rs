@@ -1,11 +1,11 @@
 //! `weighbridge verify`: is this model what somebody whom I trust signed?
 
-use std::fs;
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
 
+use super::authority_flags::AuthorityFlags;
 use super::facts_text::{LeftOut, Rows, heading};
 use super::model_flags::{Model, ModelFlags};
 use super::progress::Bar;
@@ -14,7 +14,7 @@ use crate::api::v1alpha1::Detail;
 use crate::clock;
 use crate::facts::{Extent, Outcome, Place, Report, Request, SignatureLocation, SignerFact, read};
 use crate::model::shown;
-use crate::signature::{PublicKey, TrustMaterial};
+use crate::signature::TrustMaterial;
 
 /// Verify a model on this machine against its signature.
 ///
@@ -28,13 +28,12 @@ pub(super) struct Flags {
     #[arg(long, value_name = "FILE")]
     signature: Option<PathBuf>,
 
-    /// A public key (PEM) whose signature you trust. May be given several times.
-    #[arg(long, value_name = "FILE", aliases = ["public-key", "public_key"])]
-    key: Vec<PathBuf>,
-
     /// How to print the result.
     #[arg(long, value_enum, default_value_t = Output::Text)]
     output: Output,
+
+    #[command(flatten)]
+    authorities: AuthorityFlags,
 }
 
 /// What the flags mean.
@@ -68,11 +67,13 @@ impl Flags {
     }
 
     fn settings(self) -> Result<Settings, UsageError> {
-        let Flags { model, signature, key, output } = self;
-        if key.is_empty() {
-            return Err(UsageError("no authority is named: give --key FILE with a public key that you trust".into()));
+        let Flags { model, signature, authorities, output } = self;
+        let trusted = authorities.trusted()?;
+        if trusted.is_empty() {
+            let message = "no authority is named: give --key FILE with a public key that you trust, --certificate-roots \
+                           FILE, or --identity with --issuer";
+            return Err(UsageError(message.into()));
         }
-        let keys = key.iter().map(|file| read_key(file)).collect::<Result<_, _>>()?;
         let Model { root, path, ignore, ignore_git, links, threads, shown } = model.model()?;
         let request = Request {
             root,
@@ -85,14 +86,8 @@ impl Flags {
             bytes_per_second: None,
             nonce: None,
         };
-        Ok(Settings { request, trust: TrustMaterial { keys, ..TrustMaterial::default() }, shown_model: shown, output })
+        Ok(Settings { request, trust: trusted.material, shown_model: shown, output })
     }
-}
-
-fn read_key(file: &Path) -> Result<PublicKey, UsageError> {
-    let wrong = |problem: String| UsageError(format!("--key {}: {problem}", shown(&file.to_string_lossy())));
-    let pem = fs::read_to_string(file).map_err(|error| wrong(error.to_string()))?;
-    PublicKey::from_pem(&pem).map_err(|error| wrong(error.to_string()))
 }
 
 fn print(out: &mut dyn Write, model: &str, report: &Report) -> io::Result<()> {

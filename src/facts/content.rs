@@ -12,7 +12,7 @@ use crate::model::{
 use crate::signature::Statement;
 
 /// Git's own files, which the reference leaves out unless it is told otherwise.
-pub(super) const GIT_PATHS: [&str; 4] = [".git", ".gitattributes", ".github", ".gitignore"];
+const GIT_PATHS: [&str; 4] = [".git", ".gitattributes", ".github", ".gitignore"];
 
 /// What was read.
 #[derive(Default)]
@@ -106,10 +106,15 @@ fn rules(statement: &Statement, request: &Request) -> ContentRules {
     if let Place::Laptop { ignore, ignore_git } = &request.place {
         ignored.extend(ignore.iter().chain(&statement.serialization.ignore_paths).cloned());
         if *ignore_git {
-            ignored.extend(GIT_PATHS.iter().filter_map(|path| ResourceName::parse(path).ok()));
+            ignored.extend(git_paths());
         }
     }
     ContentRules { ignore: ignored, unsigned_allowed: false }
+}
+
+/// The names of Git's own files.
+pub(super) fn git_paths() -> impl Iterator<Item = ResourceName> {
+    GIT_PATHS.iter().filter_map(|path| ResourceName::parse(path).ok())
 }
 
 /// Whatever holds a signed file is met, whoever wants it ignored.

@@ -5,7 +5,7 @@
 
 use std::path::PathBuf;
 
-use super::content::{GIT_PATHS, single_file};
+use super::content::{git_paths, single_file};
 use super::finding::Finding;
 use super::locate::{is_bundle_name, read_bundle};
 use super::request::Progress;
@@ -62,7 +62,8 @@ pub fn measure(request: &Measure, progress: &dyn Progress) -> Result<Measured, F
         }
         Kind::File => {
             let tree = single_file(&root, path)?;
-            (root, tree, Vec::new())
+            // Nothing can be left out of it, and the reference lists these all the same.
+            (root, tree, if request.ignore_git { git_paths().collect() } else { Vec::new() })
         }
         Kind::Link => return Err(FolderError::Symlink { path: shown(path.as_str()) }.into()),
         Kind::Special(what) => return Err(FolderError::Special { path: shown(path.as_str()), what }.into()),
@@ -84,7 +85,7 @@ pub fn measure(request: &Measure, progress: &dyn Progress) -> Result<Measured, F
 fn ignored(request: &Measure, folder: &Folder) -> Result<Vec<ResourceName>, Finding> {
     let mut ignored = request.ignore.clone();
     if request.ignore_git {
-        ignored.extend(GIT_PATHS.iter().filter_map(|path| ResourceName::parse(path).ok()));
+        ignored.extend(git_paths());
     }
     for name in folder.names(&is_bundle_name, MAX_BUNDLES)? {
         let is_file = folder.look(&name, Links::Refuse)?.is_some_and(|seen| seen.kind == Kind::File);

@@ -20,6 +20,7 @@ use x509_cert::der::{Decode as _, Encode as _};
 use super::bundle::{BundleError, MAX_BUNDLE_BYTES, MEDIA_TYPE};
 use super::dsse::PAYLOAD_TYPE;
 use super::key::PublicKey;
+use super::pem;
 use super::signing_key::SigningKey;
 use super::statement::{PREDICATE_TYPE, STATEMENT_TYPE, Serialization, Statement, StatementError};
 use crate::model::{Digest, Manifest, Method};
@@ -173,20 +174,14 @@ fn material(credential: &Credential) -> RawMaterial<'_> {
 }
 
 /// The certificates of a PEM text in DER; at least one.
-fn certificates_of(pem: &str) -> Result<Vec<Vec<u8>>, CredentialError> {
+fn certificates_of(text: &str) -> Result<Vec<Vec<u8>>, CredentialError> {
     let mut certificates = Vec::new();
-    let mut rest = pem;
-    while let Some((_, after)) = rest.split_once("-----BEGIN CERTIFICATE-----") {
-        let malformed = || CredentialError::Malformed(certificates.len());
-        let (base64, after) = after.split_once("-----END CERTIFICATE-----").ok_or_else(malformed)?;
-        let base64: String = base64.split_ascii_whitespace().collect();
-        let der = STANDARD.decode(base64).map_err(|_| malformed())?;
-        Certificate::from_der(&der).map_err(|_| malformed())?;
-        certificates.push(der);
+    for (_, der) in pem::blocks(text).filter(|(label, _)| *label == "CERTIFICATE") {
+        let der = der.filter(|der| Certificate::from_der(der).is_ok());
+        certificates.push(der.ok_or(CredentialError::Malformed(certificates.len()))?);
         if certificates.len() > MAX_CERTIFICATES {
             return Err(CredentialError::TooMany);
         }
-        rest = after;
     }
     if certificates.is_empty() { Err(CredentialError::NotPem) } else { Ok(certificates) }
 }
