@@ -1,4 +1,4 @@
-//! The flags that say whose signature counts, and what they mean: trust material, and who of those it proves may sign.
+//! The flags that say whose signature counts, and what they mean: a policy.
 
 use std::fs::File;
 use std::io::Read as _;
@@ -6,13 +6,18 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 
-use super::UsageError;
 use super::model_flags::shown_path;
-use crate::model::{Digest, shown};
-use crate::signature::{
-    AlternativeName, Authority, CertificatePin, CertificateTrust, IdentityError, IdentityPattern, KeylessTrust,
-    Profile, PublicKey, TextPattern, TrustMaterial,
+use super::{UsageError, policy_file};
+use crate::api::v1alpha1::{
+    Authority, CertificateAuthority, CertificateProfile, CertificateSubject, ClusterModelPolicy,
+    ClusterModelPolicySpec, Content, KeyAuthority, KeylessAuthority, KeylessIdentity, Match, Roots, TrustedRoot,
+    ValidationAction,
 };
+use crate::model::shown;
+use crate::policy::{CompiledPolicies, TrustSources};
+
+/// The name of the policy that flags make.
+pub(super) const COMMAND_LINE: &str = "command line";
 
 /// The longest file that is read as trust material, in bytes. Sigstore's public-good root takes 7 KiB, all the roots of a
 /// web browser 250.
@@ -77,6 +82,14 @@ pub(super) struct AuthorityFlags {
     /// The trusted_root.json of the Sigstore instance. Default: the public-good instance, built in.
     #[arg(long, value_name = "FILE", aliases = ["trusted_root", "trust-config", "trust_config"])]
     trusted_root: Option<PathBuf>,
+
+    /// The policies of a cluster: a file of ClusterModelPolicy documents, with the ConfigMaps and Secrets that they refer
+    /// to. The authorities of every policy in it must be satisfied, whatever it matches.
+    #[arg(
+        long, value_name = "FILE",
+        conflicts_with_all = ["key", "certificate_roots", "identity", "identity_regexp", "issuer", "issuer_regexp", "trusted_root"]
+    )]
+    policy: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -87,149 +100,126 @@ enum ProfileFlag {
     Reference,
 }
 
-/// Whose signature counts, and what proves it.
-#[derive(Debug, Default)]
-pub(super) struct Trusted {
-    /// What signatures are checked against.
-    pub(super) material: TrustMaterial,
-    /// Who of those that it proves may sign, in words and as what is asked; each is enough.
-    pub(super) authorities: Vec<(String, Authority)>,
-}
-
 impl AuthorityFlags {
-    /// Reads all that the flags name.
-    pub(super) fn trusted(self) -> Result<Trusted, UsageError> {
-        let pin = self.pin()?;
-        let identities = self.identities()?;
-        let mut trusted = Trusted::default();
-        for file in &self.key {
-            let key = PublicKey::from_pem(&read("--key", file)?).map_err(|error| wrong("--key", file, &error))?;
-            trusted.add_key(key);
+    /// Whose signature counts. The flags make a policy, so that they mean what the same words mean in a cluster; each of
+    /// its authorities is enough.
+    pub(super) fn policies(self) -> Result<CompiledPolicies, UsageError> {
+        if let Some(file) = &self.policy {
+            return policy_file::read(file);
         }
-        let profile = match self.certificate_profile {
-            ProfileFlag::Strict => Profile::Strict,
-            ProfileFlag::Reference => Profile::Reference,
+        let authorities = self.authorities()?;
+        if authorities.is_empty() {
+            let message = "no authority is named: give --key FILE with a public key that you trust, --certificate-roots \
+                           FILE, --identity with --issuer, or --policy FILE";
+            return Err(UsageError(message.into()));
+        }
+        let spec = ClusterModelPolicySpec {
+            matches: Match::default(),
+            validation_actions: vec![ValidationAction::Deny],
+            unknown: None,
+            authorities,
+            required: 1,
+            content: Content::default(),
         };
+        let policy = ClusterModelPolicy::new(COMMAND_LINE, spec);
+        let compiled = CompiledPolicies::compile([&policy], &TrustSources::default(), "");
+        let problem = compiled.iter().find_map(|policy| policy.accepted().err());
+        problem.map_or(Ok(compiled), |problem| Err(UsageError(problem)))
+    }
+
+    /// The authorities, each by the name of the flag that it stands for.
+    fn authorities(&self) -> Result<Vec<Authority>, UsageError> {
+        let named = |name: String| Authority { name, key: None, certificate: None, keyless: None };
+        let mut authorities = Vec::new();
+        for file in &self.key {
+            let key = KeyAuthority { data: Some(read("--key", file)?), ..KeyAuthority::default() };
+            authorities.push(Authority { key: Some(key), ..named(format!("--key {}", shown_path(file))) });
+        }
+        let subjects = self.subject()?;
         for file in &self.certificate_roots {
             let flag = "--certificate-roots";
-            let roots = CertificateTrust::from_pem(&read(flag, file)?, profile);
-            trusted.add_roots(roots.map_err(|error| wrong(flag, file, &error))?, pin.iter().cloned().collect());
-        }
-        if !identities.is_empty() {
-            let root = match &self.trusted_root {
-                Some(file) => KeylessTrust::from_json(&read("--trusted-root", file)?)
-                    .map_err(|error| wrong("--trusted-root", file, &error))?,
-                None => KeylessTrust::public_good()
-                    .map_err(|error| UsageError(format!("the built-in root of Sigstore cannot be used: {error}")))?,
+            let certificate = CertificateAuthority {
+                roots: Roots { data: Some(read(flag, file)?), config_map_ref: None },
+                profile: match self.certificate_profile {
+                    ProfileFlag::Strict => CertificateProfile::Strict,
+                    ProfileFlag::Reference => CertificateProfile::Reference,
+                },
+                subjects: subjects.iter().cloned().collect(),
             };
-            trusted.add_instance(root, identities);
+            let name = format!("{flag} {}{}", shown_path(file), self.pins());
+            authorities.push(Authority { certificate: Some(certificate), ..named(name) });
+        }
+        let identities = self.identities()?;
+        if !identities.is_empty() {
+            let data = self.trusted_root.as_ref().map(|file| read("--trusted-root", file)).transpose()?;
+            let trusted_root = data.map(|data| TrustedRoot { data: Some(data), config_map_ref: None });
+            let subjects: Vec<String> = self.identity.iter().chain(&self.identity_regexp).map(|it| shown(it)).collect();
+            let issuer = self.issuer.as_ref().or(self.issuer_regexp.as_ref()).map(|it| shown(it)).unwrap_or_default();
+            let name = format!("{}, known to {issuer}", subjects.join(" or "));
+            authorities.push(Authority { keyless: Some(KeylessAuthority { identities, trusted_root }), ..named(name) });
         } else if self.trusted_root.is_some() {
             return Err(UsageError("--trusted-root: give --identity and --issuer too: whom it should know".into()));
         }
-        Ok(trusted)
+        Ok(authorities)
     }
 
     /// What the certificate must say, if anything is asked for.
-    fn pin(&self) -> Result<Option<CertificatePin>, UsageError> {
-        let fingerprint = self.certificate_fingerprint.as_deref().map(|text| {
-            text.parse::<Digest>().map_err(|error| UsageError(format!("--certificate-fingerprint: {error}")))
-        });
-        let pin = CertificatePin {
+    fn subject(&self) -> Result<Option<CertificateSubject>, UsageError> {
+        let mut wanted = CertificateSubject {
             subject: self.certificate_subject.clone(),
             issuer: self.certificate_issuer.clone(),
-            name: self.certificate_san.as_deref().map(alternative_name).transpose()?,
-            fingerprint: fingerprint.transpose()?,
+            fingerprint: self.certificate_fingerprint.clone(),
+            ..CertificateSubject::default()
         };
-        let CertificatePin { subject, issuer, name, fingerprint } = &pin;
-        let asked = subject.is_some() || issuer.is_some() || name.is_some() || fingerprint.is_some();
-        Ok(asked.then_some(pin))
+        let name = self.certificate_san.as_deref().map(|san| san.split_once(':').unwrap_or((san, "")));
+        match name {
+            None => {}
+            Some(("uri", name)) => wanted.uri = Some(name.into()),
+            Some(("dns", name)) => wanted.dns = Some(name.into()),
+            Some(("email", name)) => wanted.email = Some(name.into()),
+            Some(_) => return Err(UsageError("--certificate-san: write it as uri:…, dns:… or email:…".into())),
+        }
+        Ok((wanted != CertificateSubject::default()).then_some(wanted))
+    }
+
+    /// What the certificate must say, in words.
+    fn pins(&self) -> String {
+        let pins = [
+            ("subject", &self.certificate_subject),
+            ("name", &self.certificate_san),
+            ("issuer", &self.certificate_issuer),
+            ("fingerprint", &self.certificate_fingerprint),
+        ];
+        pins.iter().filter_map(|(what, text)| Some(format!(" with {what} {}", shown(text.as_ref()?)))).collect()
     }
 
     /// Every identity with the issuer.
-    fn identities(&self) -> Result<Vec<IdentityPattern>, UsageError> {
-        let unusable = |flag| move |error: IdentityError| UsageError(format!("{flag}: {error}"));
-        let exact = self.identity.iter().map(|text| TextPattern::exact(text).map_err(unusable("--identity")));
-        let anchored =
-            self.identity_regexp.iter().map(|text| TextPattern::anchored(text).map_err(unusable("--identity-regexp")));
-        let subjects = exact.chain(anchored).collect::<Result<Vec<_>, _>>()?;
-        let issuer = match (&self.issuer, &self.issuer_regexp) {
-            (Some(text), _) => Some(TextPattern::exact(text).map_err(unusable("--issuer"))?),
-            (None, Some(text)) => Some(TextPattern::anchored(text).map_err(unusable("--issuer-regexp"))?),
-            (None, None) => None,
-        };
-        match issuer {
-            Some(_) if subjects.is_empty() => {
-                Err(UsageError("--issuer: give --identity too: whom of those that it knows".into()))
+    fn identities(&self) -> Result<Vec<KeylessIdentity>, UsageError> {
+        let named = !self.identity.is_empty() || !self.identity_regexp.is_empty();
+        match (named, self.issuer.is_some() || self.issuer_regexp.is_some()) {
+            (false, true) => {
+                return Err(UsageError("--issuer: give --identity too: whom of those that it knows".into()));
             }
-            None if !subjects.is_empty() => {
-                Err(UsageError("--identity: give --issuer too: anybody can call themselves that elsewhere".into()))
+            (true, false) => {
+                let message = "--identity: give --issuer too: elsewhere anybody can call themselves that";
+                return Err(UsageError(message.into()));
             }
-            Some(issuer) => {
-                Ok(subjects.into_iter().map(|subject| IdentityPattern { issuer: issuer.clone(), subject }).collect())
-            }
-            None => Ok(Vec::new()),
+            _ => {}
         }
-    }
-}
-
-impl Trusted {
-    /// Whether nobody is named.
-    pub(super) fn is_empty(&self) -> bool {
-        self.authorities.is_empty()
-    }
-
-    fn add_key(&mut self, key: PublicKey) {
-        let fingerprint = key.fingerprint();
-        self.authorities.push((format!("key {fingerprint}"), Authority::Key { fingerprint }));
-        self.material.keys.push(key);
-    }
-
-    fn add_roots(&mut self, roots: CertificateTrust, pins: Vec<CertificatePin>) {
-        let mut name = format!("certificate of the roots {}", roots.digest());
-        for CertificatePin { subject, issuer, name: san, fingerprint } in &pins {
-            let texts = [("subject", subject), ("issuer", issuer)];
-            let texts = texts.into_iter().filter_map(|(what, text)| Some(format!("{what} {}", shown(text.as_ref()?))));
-            let san = san.iter().map(|san| shown(&san.to_string()));
-            let fingerprint = fingerprint.iter().map(|digest| format!("fingerprint {digest}"));
-            name = format!("{name} with {}", texts.chain(san).chain(fingerprint).collect::<Vec<_>>().join(", "));
-        }
-        let authority = Authority::Certificate { trust: roots.digest(), profile: roots.profile(), pins };
-        self.authorities.push((name, authority));
-        self.material.certificates.push(roots);
-    }
-
-    fn add_instance(&mut self, root: KeylessTrust, identities: Vec<IdentityPattern>) {
-        let text = |pattern: &TextPattern| match pattern {
-            TextPattern::Exact(text) => shown(text),
-            TextPattern::Anchored(regex) => format!("/{}/", shown(regex.as_str())),
+        let issuer = KeylessIdentity {
+            issuer: self.issuer.clone(),
+            issuer_reg_exp: self.issuer_regexp.clone(),
+            ..KeylessIdentity::default()
         };
-        let names: Vec<String> = (identities.iter())
-            .map(|IdentityPattern { issuer, subject }| format!("{} of {}", text(subject), text(issuer)))
-            .collect();
-        let authority = Authority::Keyless { trust: root.digest(), identities };
-        self.authorities.push((format!("identity {}", names.join(" or ")), authority));
-        self.material.keyless.push(root);
+        let exact = |it: &String| KeylessIdentity { subject: Some(it.clone()), ..issuer.clone() };
+        let anchored = |it: &String| KeylessIdentity { subject_reg_exp: Some(it.clone()), ..issuer.clone() };
+        Ok(self.identity.iter().map(exact).chain(self.identity_regexp.iter().map(anchored)).collect())
     }
-}
-
-fn alternative_name(text: &str) -> Result<AlternativeName, UsageError> {
-    match text.split_once(':') {
-        Some((_, "")) | None => {}
-        Some(("uri", name)) => return Ok(AlternativeName::Uri(name.into())),
-        Some(("dns", name)) => return Ok(AlternativeName::Dns(name.into())),
-        Some(("email", name)) => return Ok(AlternativeName::Email(name.into())),
-        Some(_) => {}
-    }
-    Err(UsageError("--certificate-san: write it as uri:…, dns:… or email:…".into()))
 }
 
 fn read(flag: &str, file: &Path) -> Result<String, UsageError> {
     let mut text = String::new();
     let read = File::open(file).and_then(|open| open.take(MAX_TRUST_BYTES).read_to_string(&mut text));
-    read.map_err(|error| wrong(flag, file, &error))?;
+    read.map_err(|error| UsageError(format!("{flag} {}: {error}", shown_path(file))))?;
     Ok(text)
-}
-
-fn wrong(flag: &str, file: &Path, problem: &dyn std::fmt::Display) -> UsageError {
-    UsageError(format!("{flag} {}: {problem}", shown_path(file)))
 }

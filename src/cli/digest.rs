@@ -138,7 +138,7 @@ fn print(out: &mut dyn Write, output: Output, measured: &Measured) -> io::Result
             "files": manifest.files().len(),
             "bytes": bytes,
             "allowSymlinks": serialization.allow_symlinks,
-            "leftOut": { "first": left_out.first, "count": left_out.count },
+            "leftOut": { "first": left_out.first(), "count": left_out.count() },
             "resources": resources,
         });
         return writeln!(out, "{result}");

@@ -22,12 +22,6 @@ pub(super) fn heading(verdict: &str, model: &str, files: u64, bytes: u64, second
     format!("{verdict}: {model}: {files} {word}, {} in {took}{rate}", HumanBytes(bytes))
 }
 
-/// What was left out: the first names, fit to be shown, and how many there were.
-pub(super) struct LeftOut<'a> {
-    pub(super) first: &'a [String],
-    pub(super) count: u64,
-}
-
 /// Rows under a heading.
 pub(super) struct Rows<'a>(&'a mut dyn Write);
 
@@ -40,8 +34,8 @@ impl<'a> Rows<'a> {
         writeln!(self.0, "  {name:<16} {value}")
     }
 
-    pub(super) fn left_out(&mut self, left_out: LeftOut<'_>) -> io::Result<()> {
-        let LeftOut { first, count } = left_out;
+    /// What was left out: the first names, fit to be shown, and how many there were.
+    pub(super) fn left_out(&mut self, first: &[String], count: u64) -> io::Result<()> {
         if count == 0 {
             return Ok(());
         }

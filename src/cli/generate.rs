@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use super::{Exit, UsageError};
+use super::{Exit, UsageError, verify_output};
 use crate::generate::{self, Artifact, GenerateError};
 
 /// Write the files that are derived from the code, or check them (for those who work on weighbridge itself).
@@ -50,7 +50,9 @@ impl Flags {
 
     /// False if files are out of date in `check` mode.
     fn generate(&self, out: &mut dyn Write) -> Result<bool, GenerateError> {
-        let current = self.settle(&generate::artifacts()?, out)?;
+        let mut artifacts = generate::artifacts()?;
+        artifacts.push(verify_output::schema());
+        let current = self.settle(&artifacts, out)?;
         if self.skip_manifests {
             return Ok(current);
         }
@@ -100,6 +102,13 @@ mod tests {
         assert!(said.contains("crds/modelverifications.weighbridge.dev.yaml: differs"), "{said}");
         assert_eq!(run(root.path(), Mode::Write).0, Exit::Success);
         assert_eq!(run(root.path(), Mode::Check), (Exit::Success, String::new()));
+    }
+
+    #[test]
+    fn the_repository_holds_the_schema_of_the_output() {
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+        let artifacts = [verify_output::schema()];
+        assert!(generate::stale(root, &artifacts).unwrap().is_empty(), "run `weighbridge generate --mode write`");
     }
 
     #[test]

@@ -12,6 +12,7 @@ mod man;
 mod model_flags;
 mod new_file;
 mod operator;
+mod policy_file;
 mod process;
 mod progress;
 mod record;
@@ -20,6 +21,7 @@ mod uninstall;
 mod verifier;
 mod verifier_flags;
 mod verify;
+mod verify_output;
 mod webhook;
 
 use std::ffi::OsString;

@@ -10,11 +10,11 @@ use clap::Args;
 use serde_json::json;
 
 use super::digest::How;
-use super::facts_text::{LeftOut, Rows, heading};
+use super::facts_text::{Rows, heading};
 use super::model_flags::{Model, ModelFlags, name_in, shown_path};
 use super::progress::Bar;
 use super::{Exit, Output, UsageError, new_file, print_finding};
-use crate::api::v1alpha1::{Code, UnknownCode};
+use crate::api::v1alpha1::UnknownCode;
 use crate::facts::{Finding, Measure, Measured, measure};
 use crate::model::ResourceName;
 use crate::signature::{Bundle, Credential, MAX_BUNDLE_BYTES, SignError, SigningKey, sign};
@@ -149,16 +149,15 @@ impl Settings {
     fn sign(&self, measured: &Measured) -> Result<(), Finding> {
         let Measured { manifest, serialization, .. } = measured;
         let bundle = sign(manifest, serialization, &self.model.subject(), &self.credential).map_err(|error| {
-            let code: Code = match error {
-                SignError::Statement(_) | SignError::Bundle(_) => UnknownCode::TooLarge.into(),
-                SignError::Failed => UnknownCode::VerifierFailed.into(),
+            let code = match error {
+                SignError::Statement(_) | SignError::Bundle(_) => UnknownCode::TooLarge,
+                SignError::Failed => UnknownCode::VerifierFailed,
             };
-            Finding { code, detail: None, message: error.to_string() }
+            Finding::new(code, error.to_string())
         })?;
-        new_file::write(&self.signature, &bundle, self.force).map_err(|error| Finding {
-            code: UnknownCode::Unreadable.into(),
-            detail: None,
-            message: format!("the bundle cannot be written to {}: {error}", shown_path(&self.signature)),
+        new_file::write(&self.signature, &bundle, self.force).map_err(|error| {
+            let message = format!("the bundle cannot be written to {}: {error}", shown_path(&self.signature));
+            Finding::new(UnknownCode::Unreadable, message)
         })
     }
 
@@ -177,7 +176,7 @@ impl Settings {
                 "bytes": bytes,
                 "key": key,
                 "certificate": self.credential.is_certificate(),
-                "leftOut": { "first": left_out.first, "count": left_out.count },
+                "leftOut": { "first": left_out.first(), "count": left_out.count() },
             });
             return writeln!(out, "{result}");
         }
@@ -188,7 +187,7 @@ impl Settings {
         rows.row("model digest", &manifest.root_digest())?;
         rows.row("manifest digest", &manifest.manifest_digest())?;
         rows.row("bundle", &shown_path(&self.signature))?;
-        rows.left_out(LeftOut { first: &left_out.first, count: left_out.count as u64 })
+        rows.left_out(&left_out.first(), left_out.count() as u64)
     }
 }
 

@@ -1,25 +1,46 @@
 //! `weighbridge verify`: is this model what somebody whom I trust signed?
 
+use std::cell::RefCell;
 use std::io::{self, Write};
 use std::path::PathBuf;
 
 use clap::Args;
+use jiff::Timestamp;
 
-use super::authority_flags::AuthorityFlags;
-use super::facts_text::{LeftOut, Rows, heading};
+use super::authority_flags::{AuthorityFlags, COMMAND_LINE};
+use super::facts_text::{Rows, heading};
 use super::model_flags::{Model, ModelFlags};
 use super::progress::Bar;
+use super::verify_output::{Satisfied, VerifyOutput};
 use super::{Exit, Output, UsageError, sentence};
-use crate::api::v1alpha1::Detail;
+use crate::api::v1alpha1::{Detail, OtherBundle, SignerStatus, UnknownCode};
 use crate::clock;
-use crate::facts::{Extent, Outcome, Place, Report, Request, SignatureLocation, SignerFact, read};
+use crate::decision::check_signers;
+use crate::facts::{
+    Examined, Extent, Finding, Outcome, Place, Report, Request, SignatureLocation, SignerFact, examine,
+};
 use crate::model::shown;
+use crate::policy::CompiledPolicies;
 use crate::signature::TrustMaterial;
+
+/// How a verdict of Unknown is called for people.
+const NOT_DETERMINED: &str = "Not determined";
 
 /// Verify a model on this machine against its signature.
 ///
+/// Every file is compared with what was signed; what is unsigned is refused unless it is ignored. Whose signature counts has
+/// to be said: by a key, by the roots of certificates, by an identity and its issuer, or by a policy.
+///
 /// Exit codes: 0 verified, 1 refused, 2 not determined, 64 usage.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  weighbridge verify model/ --key release.pub
+  weighbridge verify weights.gguf --signature weights.gguf.sig --key release.pub
+  weighbridge verify model/ --certificate-roots acme-pki.pem --certificate-san uri:spiffe://acme/ml-release
+  weighbridge verify model/ --identity release@acme.example --issuer https://accounts.acme.example
+  weighbridge verify model/ --issuer https://token.actions.githubusercontent.com \\
+    --identity-regexp 'https://github.com/acme/.+@refs/tags/v.+'
+  weighbridge verify model/ --policy policy.yaml --output json | jq .differences")]
 pub(super) struct Flags {
     #[command(flatten)]
     model: ModelFlags,
@@ -39,41 +60,53 @@ pub(super) struct Flags {
 /// What the flags mean.
 struct Settings {
     request: Request,
-    trust: TrustMaterial,
+    policies: CompiledPolicies,
     shown_model: String,
     output: Output,
 }
 
 impl Flags {
     pub(super) fn run(self, out: &mut dyn Write) -> Result<Exit, UsageError> {
-        let Settings { request, trust, shown_model, output } = self.settings()?;
-        let bar = Bar::new();
-        let report = read(&request, &trust, clock::now(), &bar);
-        bar.finish();
-        if report.outcome.detail() == Some(Detail::AmbiguousBundle) {
-            return Err(UsageError(report.outcome.message().unwrap_or_default().into()));
-        }
-        let written = match output {
-            Output::Json => writeln!(out, "{}", report.to_json()),
-            Output::Text => print(out, &shown_model, &report),
+        let Settings { request, policies, shown_model, output } = self.settings()?;
+        let (now, satisfied) = (clock::now(), RefCell::new(Vec::new()));
+        let admit = |signers: &[SignerFact], others: &[OtherBundle]| {
+            *satisfied.borrow_mut() = satisfied_by(&policies, signers, others, now)?;
+            Ok(())
         };
-        // A reader that has gone away does not change what was found.
-        drop(written);
-        Ok(match report.outcome {
+        let examined = match trust_of(&policies) {
+            Ok(trust) => {
+                let bar = Bar::new();
+                let examined = examine(&request, &trust, &admit, now, &bar);
+                bar.finish();
+                examined
+            }
+            Err(problem) => {
+                let report = Report::failed(None, Extent::Full, UnknownCode::PolicyInvalid, &problem);
+                Examined { report, mismatch: None }
+            }
+        };
+        let exit = match examined.report.outcome {
             Outcome::Verified {} => Exit::Success,
             Outcome::Refused { .. } => Exit::Refused,
             Outcome::Unknown { .. } => Exit::Undetermined,
-        })
+        };
+        if examined.report.outcome.detail() == Some(Detail::AmbiguousBundle) {
+            return Err(UsageError(examined.report.outcome.message().unwrap_or_default().into()));
+        }
+        let written = match output {
+            Output::Json => {
+                writeln!(out, "{}", VerifyOutput::new(&shown_model, now, examined, satisfied.into_inner()).to_json())
+            }
+            Output::Text => print(out, &shown_model, &examined.report),
+        };
+        // A reader that has gone away does not change what was found.
+        drop(written);
+        Ok(exit)
     }
 
     fn settings(self) -> Result<Settings, UsageError> {
         let Flags { model, signature, authorities, output } = self;
-        let trusted = authorities.trusted()?;
-        if trusted.is_empty() {
-            let message = "no authority is named: give --key FILE with a public key that you trust, --certificate-roots \
-                           FILE, or --identity with --issuer";
-            return Err(UsageError(message.into()));
-        }
+        let policies = authorities.policies()?;
         let Model { root, path, ignore, ignore_git, links, threads, shown } = model.model()?;
         let request = Request {
             root,
@@ -86,15 +119,51 @@ impl Flags {
             bytes_per_second: None,
             nonce: None,
         };
-        Ok(Settings { request, trust: trusted.material, shown_model: shown, output })
+        Ok(Settings { request, policies, shown_model: shown, output })
     }
+}
+
+/// What all policies trust together, if each of them holds all that it refers to; else what is missing.
+fn trust_of(policies: &CompiledPolicies) -> Result<TrustMaterial, String> {
+    for policy in policies.iter() {
+        policy.accepted().map_err(|problem| format!("policy {}: {problem}", shown(&policy.name)))?;
+    }
+    policies.trust().material().map_err(|error| error.to_string())
+}
+
+/// Who of those who were named has signed, for each policy; or what is missing. Admission asks the same.
+fn satisfied_by(
+    policies: &CompiledPolicies,
+    signers: &[SignerFact],
+    others: &[OtherBundle],
+    now: Timestamp,
+) -> Result<Vec<Satisfied>, Finding> {
+    let signers: Vec<SignerStatus> = signers.iter().map(SignerStatus::from).collect();
+    let mut satisfied = Vec::new();
+    for policy in policies.iter() {
+        match check_signers(policy, &signers, others, now) {
+            Ok(authority) => satisfied.push(Satisfied { policy: policy.name.clone(), authority: authority.to_owned() }),
+            Err((code, why)) => {
+                let of = if policy.name == COMMAND_LINE {
+                    String::new()
+                } else {
+                    format!("policy {}: ", shown(&policy.name))
+                };
+                return Err(Finding {
+                    detail: why.detail,
+                    ..Finding::new(code, format!("{of}{}; {}", why.what, why.fix))
+                });
+            }
+        }
+    }
+    Ok(satisfied)
 }
 
 fn print(out: &mut dyn Write, model: &str, report: &Report) -> io::Result<()> {
     let verdict = match &report.outcome {
         Outcome::Verified {} => return print_verified(out, model, report),
         Outcome::Refused { .. } => "Refused",
-        Outcome::Unknown { .. } => "Not determined",
+        Outcome::Unknown { .. } => NOT_DETERMINED,
     };
     let (Some(code), Some(message)) = (report.outcome.code(), report.outcome.message()) else { return Ok(()) };
     writeln!(out, "{}", sentence(verdict, model, message, code))
@@ -117,5 +186,5 @@ fn print_verified(out: &mut dyn Write, model: &str, report: &Report) -> io::Resu
         digest.map_or(Ok(()), |digest| rows.row(name, &digest))?;
     }
     report.bundle.as_ref().map_or(Ok(()), |bundle| rows.row("bundle", bundle))?;
-    rows.left_out(LeftOut { first: &report.left_out.first, count: report.left_out.count })
+    rows.left_out(&report.left_out.first, report.left_out.count)
 }

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::Finding;
 use super::signers::{expires_at, has_expired, marks, signer, words};
-use crate::api::v1alpha1::{ModelStatus, RefusedCode, SignerStatus};
+use crate::api::v1alpha1::{OtherBundle, RefusedCode, SignerStatus};
 use crate::model::shown;
 use crate::policy::CompiledPolicy;
 use crate::signature::Signer;
@@ -18,18 +18,19 @@ const NAMED_SIGNERS: usize = 2;
 ///
 /// `required: N` asks for N distinct authorities, each with a signer of its own: as many pairs of authority and signer
 /// as can be made with neither in two pairs. Signers whose certificate has ended do not count.
-pub(super) fn check<'a>(
+pub fn check<'a>(
     policy: &'a CompiledPolicy,
-    model: &ModelStatus,
+    signers: &[SignerStatus],
+    other_bundles: &[OtherBundle],
     now: Timestamp,
 ) -> Result<&'a str, (RefusedCode, Finding)> {
     let (expired, valid): (Vec<&SignerStatus>, Vec<&SignerStatus>) =
-        model.signers.iter().partition(|signer| has_expired(signer, now));
+        signers.iter().partition(|signer| has_expired(signer, now));
     let (satisfied, first) = count(policy, &valid);
     if let Some(first) = first.filter(|_| satisfied >= policy.required) {
         return Ok(first);
     }
-    let all: Vec<&SignerStatus> = model.signers.iter().collect();
+    let all: Vec<&SignerStatus> = signers.iter().collect();
     if count(policy, &all).0 >= policy.required {
         return Err((RefusedCode::SignerExpired, ended(&expired)));
     }
@@ -38,7 +39,7 @@ pub(super) fn check<'a>(
             what: format!(
                 "{satisfied} of the policy's signers signed it, {} are required{}",
                 policy.required,
-                ignored(model)
+                ignored(other_bundles)
             ),
             fix: format!("have it signed by more of: {}", listed(policy)),
             detail: None,
@@ -118,8 +119,8 @@ fn ended(expired: &[&SignerStatus]) -> Finding {
 }
 
 /// The bundles that do not count, for whoever wonders why there are too few signers.
-fn ignored(model: &ModelStatus) -> String {
-    let ignored = model.other_bundles.iter().filter_map(|it| Some((&it.name, it.ignored?)));
+fn ignored(other_bundles: &[OtherBundle]) -> String {
+    let ignored = other_bundles.iter().filter_map(|it| Some((&it.name, it.ignored?)));
     let named: Vec<String> =
         ignored.take(NAMED_SIGNERS).map(|(name, why)| format!("{} does not count ({why})", shown(name))).collect();
     if named.is_empty() { String::new() } else { format!("; {}", named.join(", ")) }

@@ -290,7 +290,8 @@ fn signers_are_trusted<'a>(
     policy: &'a CompiledPolicy,
     model: &ModelStatus,
 ) -> Result<&'a str, Obstacle> {
-    authorities::check(policy, model, scene.now).map_err(|(code, finding)| Obstacle::refused(code, finding))
+    authorities::check(policy, &model.signers, &model.other_bundles, scene.now)
+        .map_err(|(code, finding)| Obstacle::refused(code, finding))
 }
 
 fn record_is_young(scene: &Scene<'_>, policy: &CompiledPolicy, record: &Record) -> Result<(), Obstacle> {

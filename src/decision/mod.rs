@@ -23,6 +23,7 @@ mod storage;
 mod text;
 mod writers;
 
+pub use authorities::check as check_signers;
 pub use evidence::*;
 pub use signers::{expires_at, has_expired};
 pub use storage::{SINGLE_WRITER_DRIVERS, check as check_storage};

@@ -15,11 +15,14 @@ pub struct Finding {
     pub detail: Option<Detail>,
     /// A sentence: what is wrong, and how to put it right. Foreign text in it is escaped and cut.
     pub message: String,
+    /// All files that differ, where that is what stands in the way.
+    pub mismatch: Option<Box<ContentMismatch>>,
 }
 
 impl Finding {
-    pub(super) fn new(code: impl Into<Code>, message: impl Into<String>) -> Self {
-        Finding { code: code.into(), detail: None, message: message.into() }
+    /// Nothing but a code and a sentence.
+    pub fn new(code: impl Into<Code>, message: impl Into<String>) -> Self {
+        Finding { code: code.into(), detail: None, message: message.into(), mismatch: None }
     }
 
     pub(super) fn with(mut self, detail: Detail) -> Self {
@@ -52,7 +55,7 @@ impl From<Rejection> for Finding {
             | RejectionCode::UntrustedSigner
             | RejectionCode::SignerExpired => "",
         };
-        Finding { code, detail: detail_of(&rejection), message: format!("{rejection}{remedy}") }
+        Finding { detail: detail_of(&rejection), ..Finding::new(code, format!("{rejection}{remedy}")) }
     }
 }
 
@@ -138,6 +141,7 @@ impl From<ContentMismatch> for Finding {
         } else {
             (RefusedCode::ContentMismatch, "restore the files that were signed, or sign the model as it is")
         };
-        Finding::new(code, format!("the files are not what was signed: {mismatch}; {remedy}"))
+        let message = format!("the files are not what was signed: {mismatch}; {remedy}");
+        Finding { mismatch: Some(Box::new(mismatch)), ..Finding::new(code, message) }
     }
 }

@@ -104,7 +104,7 @@ fn refuse_names(unsignable: &Names) -> Result<(), Finding> {
     }
     let message = format!(
         "{} not fit to be signed: {unsignable}; use names in UTF-8 and without backslashes, or ignore the files",
-        if unsignable.count == 1 { "1 name is".to_owned() } else { format!("{} names are", unsignable.count) }
+        if unsignable.count() == 1 { "1 name is".to_owned() } else { format!("{} names are", unsignable.count()) }
     );
     Err(Finding::new(RefusedCode::MalformedContent, message).with(Detail::InvalidName))
 }

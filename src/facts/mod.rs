@@ -21,6 +21,6 @@ mod request;
 
 pub use finding::Finding;
 pub use measure::{Measure, Measured, measure};
-pub use read::read;
-pub use report::{Extent, MAX_REPORT_BYTES, Outcome, Report, ReportError, SignerFact};
+pub use read::{Admit, Examined, examine, read};
+pub use report::{Extent, LeftOut, MAX_REPORT_BYTES, Outcome, Report, ReportError, SignerFact, whole};
 pub use request::{NoProgress, Place, Progress, Request, SignatureLocation, default_threads};

@@ -10,24 +10,54 @@ use super::finding::Finding;
 use super::locate::locate;
 use super::report::{Extent, MAX_PATH_BYTES, Outcome, Report, SignerFact};
 use super::request::{Place, Progress, Request};
-use crate::api::v1alpha1::{Code, UnknownCode};
+use crate::api::v1alpha1::{Code, OtherBundle, UnknownCode};
+use crate::model::ContentMismatch;
 use crate::signature::{Rejection, RejectionCode, TrustMaterial};
 
-/// Reads a model and says what was found. Blocks until all of it is read.
+/// What was found, with all names.
+#[derive(Clone, Debug)]
+pub struct Examined {
+    /// What was found.
+    pub report: Report,
+    /// How the files differ from what was signed, if they were compared and do.
+    pub mismatch: Option<ContentMismatch>,
+}
+
+/// Says whether those who signed may sign; asked before any file is read.
+pub type Admit<'a> = &'a dyn Fn(&[SignerFact], &[OtherBundle]) -> Result<(), Finding>;
+
+/// Reads a model and says what was found, whoever signed it. Blocks until all of it is read.
 pub fn read(request: &Request, trust: &TrustMaterial, now: Timestamp, progress: &dyn Progress) -> Report {
+    examine(request, trust, &|_, _| Ok(()), now, progress).report
+}
+
+/// Reads a model that somebody signed who may, and says what was found. Blocks until all of it is read.
+pub fn examine(
+    request: &Request,
+    trust: &TrustMaterial,
+    admit: Admit<'_>,
+    now: Timestamp,
+    progress: &dyn Progress,
+) -> Examined {
     let started = Instant::now();
     let mut report = Report::begin(request.nonce.clone(), request.extent);
-    report.outcome = match gather(request, trust, now, progress, &mut report) {
+    let outcome = gather(request, trust, admit, now, progress, &mut report);
+    let mut mismatch = None;
+    report.outcome = match outcome {
         Ok(()) => Outcome::Verified {},
-        Err(finding) => finding.into(),
+        Err(mut finding) => {
+            mismatch = finding.mismatch.take().map(|mismatch| *mismatch);
+            finding.into()
+        }
     };
     report.duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-    report
+    Examined { report, mismatch }
 }
 
 fn gather(
     request: &Request,
     trust: &TrustMaterial,
+    admit: Admit<'_>,
     now: Timestamp,
     progress: &dyn Progress,
     report: &mut Report,
@@ -52,6 +82,9 @@ fn gather(
     report.model_digest = Some(statement.manifest.root_digest());
     report.manifest_digest = Some(statement.manifest.manifest_digest());
     report.files = Some(statement.manifest.files().len() as u64);
+    if signature.is_ok() {
+        admit(&report.signers, &report.other_bundles)?;
+    }
     if request.extent == Extent::SignatureOnly {
         return signature;
     }

@@ -4,10 +4,13 @@
 //! it. At most [`MAX_REPORT_BYTES`] whatever was found: names are left away and counted, never cut in mid-JSON.
 
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde::{Deserialize, Serialize};
 
 use super::finding::Finding;
-use crate::api::v1alpha1::{CertificateProfile, Code, Detail, OtherBundle, RefusedCode, UnknownCode};
+use crate::api::v1alpha1::{
+    CertificateProfile, Code, Detail, OtherBundle, RefusedCode, SignerKind, SignerStatus, UnknownCode,
+};
 use crate::model::{Digest, Names, ResourceName, shown, shown_to};
 use crate::signature::{CertificateFacts, KeylessFacts, Profile, Signer};
 
@@ -337,7 +340,7 @@ impl Outcome {
 }
 
 impl From<Finding> for Outcome {
-    fn from(Finding { code, detail, message }: Finding) -> Self {
+    fn from(Finding { code, detail, message, mismatch: _ }: Finding) -> Self {
         match code {
             Code::Refused(code) => Outcome::Refused { code, detail, message },
             Code::Unknown(code) => Outcome::Unknown { code, detail, message },
@@ -381,6 +384,45 @@ impl From<Signer> for SignerFact {
     }
 }
 
+/// As a record keeps it.
+impl From<&SignerFact> for SignerStatus {
+    fn from(fact: &SignerFact) -> Self {
+        match fact {
+            SignerFact::Key { fingerprint } => {
+                SignerStatus { fingerprint: Some(fingerprint.to_string()), ..SignerStatus::of(SignerKind::Key) }
+            }
+            SignerFact::Certificate { fingerprint, subject, issuer, names, not_after, chain, root, trust, profile } => {
+                SignerStatus {
+                    fingerprint: Some(fingerprint.to_string()),
+                    subject: Some(subject.clone()),
+                    issuer: Some(issuer.clone()),
+                    names: names.clone(),
+                    not_after: Some(whole(*not_after)),
+                    profile: Some(*profile),
+                    chain: chain.iter().map(ToString::to_string).collect(),
+                    root: Some(root.to_string()),
+                    trust: Some(trust.to_string()),
+                    ..SignerStatus::of(SignerKind::Certificate)
+                }
+            }
+            SignerFact::Keyless { identity, issuer, signed_at, trust, log, timestamp_authority } => SignerStatus {
+                identity: Some(identity.clone()),
+                issuer: Some(issuer.clone()),
+                signed_at: Some(whole(*signed_at)),
+                trust: Some(trust.to_string()),
+                log: log.clone(),
+                timestamp_authority: timestamp_authority.clone(),
+                ..SignerStatus::of(SignerKind::Keyless)
+            },
+        }
+    }
+}
+
+/// The API server keeps whole seconds. Earlier, never later: the age of a read is not to be made younger.
+pub fn whole(time: Timestamp) -> Time {
+    Time(Timestamp::from_second(time.as_second()).unwrap_or(time))
+}
+
 impl SignerFact {
     /// What certificates say: somebody else's text.
     fn texts(&self) -> Vec<&str> {
@@ -397,8 +439,8 @@ impl SignerFact {
 }
 
 impl From<Names> for LeftOut {
-    fn from(Names { first, count }: Names) -> Self {
-        LeftOut { first, count: count as u64 }
+    fn from(names: Names) -> Self {
+        LeftOut { first: names.first(), count: names.count() as u64 }
     }
 }
 

@@ -17,7 +17,7 @@ pub struct Found {
     pub hashed: Vec<HashedFile>,
     /// Listed files whose length alone shows that they are altered, so that nobody read them.
     pub resized: Vec<ResourceName>,
-    /// Files that are there and were not hashed because no manifest can or does list them, already fit to be shown.
+    /// Files that are there and were not hashed because no manifest can or does list them, by name.
     pub extra: Names,
 }
 
@@ -37,34 +37,42 @@ impl ContentRules {
     }
 }
 
-/// Some names, the first of them fit to be shown, and how many there are.
+/// Some names, as they are. For people, [`Names::first`] and the text that it is displayed as show a few of them, escaped
+/// and cut.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Names {
-    /// The first [`NAMES_SHOWN`] of them, escaped and cut.
-    pub first: Vec<String>,
-    /// All of them, counted.
-    pub count: usize,
-}
+pub struct Names(Vec<Box<str>>);
 
 impl Names {
-    /// Counts a name, and shows it if it is one of the first.
+    /// Adds a name.
     pub fn add(&mut self, name: &str) {
-        if self.first.len() < NAMES_SHOWN {
-            self.first.push(shown(name));
-        }
-        self.count += 1;
+        self.0.push(name.into());
     }
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.count == 0
+        self.0.is_empty()
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.0.len()
+    }
+
+    /// The first [`NAMES_SHOWN`] of them, fit to be shown.
+    pub fn first(&self) -> Vec<String> {
+        self.0.iter().take(NAMES_SHOWN).map(|name| shown(name)).collect()
+    }
+
+    /// All of them, as they are: for programs, never for people.
+    pub fn into_all(self) -> Vec<Box<str>> {
+        self.0
     }
 }
 
 impl fmt::Display for Names {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.first.join(", "))?;
-        match self.count.saturating_sub(self.first.len()) {
+        f.write_str(&self.first().join(", "))?;
+        match self.count().saturating_sub(NAMES_SHOWN) {
             0 => Ok(()),
             more => write!(f, " and {more} more"),
         }
@@ -93,7 +101,7 @@ impl fmt::Display for ContentMismatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let sorts = [("altered", &self.altered), ("missing", &self.missing), ("not signed", &self.unsigned)];
         let parts: Vec<String> = (sorts.iter().filter(|(_, names)| !names.is_empty()))
-            .map(|(sort, names)| format!("{} {sort}: {names}", names.count))
+            .map(|(sort, names)| format!("{} {sort}: {names}", names.count()))
             .collect();
         f.write_str(&parts.join("; "))
     }
@@ -129,9 +137,7 @@ impl Manifest {
             }
         }
         if !rules.unsigned_allowed {
-            let room = NAMES_SHOWN.saturating_sub(mismatch.unsigned.first.len());
-            mismatch.unsigned.first.extend(extra.first.into_iter().take(room));
-            mismatch.unsigned.count += extra.count;
+            mismatch.unsigned.0.extend(extra.0);
         }
         if mismatch == ContentMismatch::default() { Ok(()) } else { Err(mismatch) }
     }
@@ -224,9 +230,9 @@ mod tests {
             let result = manifest.compare(found(&pairs), &ContentRules::default());
             let count = |of: &BTreeMap<String, String>, test: &dyn Fn(&String, &String) -> bool| of.iter().filter(|(n, c)| test(n, c)).count();
             let mismatch = result.err().unwrap_or_default();
-            prop_assert_eq!(mismatch.missing.count, count(&listed, &|n, _| !there.contains_key(n)));
-            prop_assert_eq!(mismatch.unsigned.count, count(&there, &|n, _| !listed.contains_key(n)));
-            prop_assert_eq!(mismatch.altered.count, count(&listed, &|n, c| there.get(n).is_some_and(|t| t != c)));
+            prop_assert_eq!(mismatch.missing.count(), count(&listed, &|n, _| !there.contains_key(n)));
+            prop_assert_eq!(mismatch.unsigned.count(), count(&there, &|n, _| !listed.contains_key(n)));
+            prop_assert_eq!(mismatch.altered.count(), count(&listed, &|n, c| there.get(n).is_some_and(|t| t != c)));
         }
     }
 }

@@ -194,11 +194,12 @@ impl Folder {
 
 /// The name of an entry of a folder, or the entry as text where no model may have a file of that name.
 fn name_below(folder: &ResourceName, base: &CStr) -> Result<ResourceName, String> {
+    let below = |base: &str| if folder.is_root() { base.to_owned() } else { format!("{folder}/{base}") };
     let Ok(base) = base.to_str() else {
-        return Err(format!("{folder}/{}", base.to_string_lossy()));
+        return Err(below(&base.to_string_lossy()));
     };
     let name = ResourceName::parse(base).and_then(|base| folder.join(&base));
-    name.map_err(|_| format!("{folder}/{base}"))
+    name.map_err(|_| below(base))
 }
 
 #[cfg(test)]
@@ -243,7 +244,7 @@ mod tests {
         let root = Folder::open(dir.path()).unwrap();
         let tree = walk(&root, Links::Refuse, &|visit| visit.name.as_str() == ".git").unwrap();
         assert_eq!(names(&tree), ["a", "x/.git"]);
-        assert_eq!(tree.left_out.first, [".git"]);
+        assert_eq!(tree.left_out.first(), [".git"]);
     }
 
     #[test]
@@ -254,7 +255,7 @@ mod tests {
         assert_eq!(walked(dir.path(), Links::Refuse).unwrap_err().code(), ReadCode::Symlink);
         let tree = walked(dir.path(), Links::Follow).unwrap();
         assert_eq!(names(&tree), ["a", "link", "sub/b"]);
-        assert_eq!(tree.left_out.first, ["linked"]);
+        assert_eq!(tree.left_out.first(), ["linked"]);
     }
 
     #[test]
@@ -307,7 +308,7 @@ mod tests {
         let dir = model(&["a", "b\\c"]);
         fs::write(dir.path().join(std::ffi::OsStr::from_bytes(b"\xff")), "").unwrap();
         let tree = walked(dir.path(), Links::Refuse).unwrap();
-        assert_eq!((names(&tree), tree.unsignable.count), (vec!["a"], 2));
+        assert_eq!((names(&tree), tree.unsignable.count()), (vec!["a"], 2));
     }
 
     #[test]

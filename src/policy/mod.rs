@@ -164,6 +164,11 @@ impl CompiledPolicies {
         TrustSet::of(self.matching(namespace, labels).flat_map(CompiledPolicy::pieces))
     }
 
+    /// What all policies together trust, wherever they match.
+    pub fn trust(&self) -> TrustSet {
+        TrustSet::of(self.iter().flat_map(CompiledPolicy::pieces))
+    }
+
     /// The namespaces of each policy, for the configuration of webhooks.
     pub fn namespace_selectors(&self) -> impl Iterator<Item = NamespaceSelection<'_>> {
         self.iter().map(|policy| NamespaceSelection {

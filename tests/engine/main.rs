@@ -15,4 +15,5 @@ mod sign;
 mod support;
 #[path = "../../fuzz/targets.rs"]
 mod targets;
+mod trust;
 mod vectors;

@@ -77,7 +77,7 @@ fn signed(signers: &[SignerStatus]) -> ModelStatus {
 
 /// The authority that counts first, or the code.
 fn judged(required: usize, authorities: Vec<CompiledAuthority>, signers: &[SignerStatus]) -> String {
-    match check(&policy_of(required, authorities), &signed(signers), now()) {
+    match check(&policy_of(required, authorities), signers, &[], now()) {
         Ok(authority) => authority.to_owned(),
         Err((code, _)) => code.to_string(),
     }
@@ -179,7 +179,8 @@ fn several_are_required_of_distinct_authorities_and_signers() {
 #[test]
 fn sentences_about_signers() {
     let says = |required, authorities, model: &ModelStatus| {
-        let (code, finding) = check(&policy_of(required, authorities), model, now()).unwrap_err();
+        let (code, finding) =
+            check(&policy_of(required, authorities), &model.signers, &model.other_bundles, now()).unwrap_err();
         format!("{} — {} [{code}]", finding.what, finding.fix)
     };
     let listed = || vec![pki("corporate-pki", &["spiffe://acme/ml"]), sigstore("release-ci", "x")];

@@ -23,6 +23,7 @@ use super::situation::Situation;
 use super::status::{self, Told};
 use super::verifier_pod::{Order, VerifierSettings, build, name};
 use crate::api::v1alpha1::{ModelVerification, ModelVerificationStatus, Run, UnknownCode};
+use crate::facts::whole;
 use crate::operator::call::{CallFailed, FIELD_MANAGER, outdated};
 
 /// How long a verifier that no longer counts may take to end, in seconds: it has nothing to save.
@@ -58,7 +59,7 @@ impl Hands<'_> {
         step: Step,
     ) -> Result<(), CallFailed> {
         let mut next = situation.clone();
-        next.status.unused_since = unused_since.map(status::whole);
+        next.status.unused_since = unused_since.map(whole);
         match step {
             Step::Settle => self.write(record, &next).await.map(drop),
             Step::Note(words) => {
@@ -94,7 +95,7 @@ impl Hands<'_> {
         let run = Run {
             pod: Some(name(&next.name, &nonce)),
             nonce: Some(nonce.clone()),
-            started_at: Some(status::whole(self.now)),
+            started_at: Some(whole(self.now)),
             source: next.source(),
             trust_digest: Some(next.trust.digest.clone()),
             signature_only,

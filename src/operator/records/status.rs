@@ -9,11 +9,11 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use super::due::{Obstacle, obstacle};
 use super::situation::Situation;
 use crate::api::v1alpha1::{
-    FindingCode, ModelStatus, ModelVerificationStatus, ReadSource, RefusedCode, Run, SignerKind, SignerStatus,
-    UnknownCode, VerdictKind,
+    FindingCode, ModelStatus, ModelVerificationStatus, ReadSource, RefusedCode, Run, SignerStatus, UnknownCode,
+    VerdictKind,
 };
 use crate::decision::{expires_at, has_expired};
-use crate::facts::{Extent, Outcome, Report, SignerFact};
+use crate::facts::{Extent, Outcome, Report, whole};
 use crate::operator::conditions::{Wanted, merge};
 
 /// Pause after the first run that brought nothing, doubled up to the second value. A cause that passes by itself (a
@@ -280,45 +280,9 @@ fn model(situation: &Situation, report: &Report) -> ModelStatus {
 
 /// The signers of a report, and when the first of them stops to count.
 fn signers_of(report: &Report) -> (Vec<SignerStatus>, Option<Time>) {
-    let signers: Vec<SignerStatus> = report.signers.iter().map(signer).collect();
+    let signers: Vec<SignerStatus> = report.signers.iter().map(SignerStatus::from).collect();
     let expires_at = signers.iter().filter_map(expires_at).min().map(whole);
     (signers, expires_at)
-}
-
-fn signer(fact: &SignerFact) -> SignerStatus {
-    match fact {
-        SignerFact::Key { fingerprint } => {
-            SignerStatus { fingerprint: Some(fingerprint.to_string()), ..SignerStatus::of(SignerKind::Key) }
-        }
-        SignerFact::Certificate { fingerprint, subject, issuer, names, not_after, chain, root, trust, profile } => {
-            SignerStatus {
-                fingerprint: Some(fingerprint.to_string()),
-                subject: Some(subject.clone()),
-                issuer: Some(issuer.clone()),
-                names: names.clone(),
-                not_after: Some(whole(*not_after)),
-                profile: Some(*profile),
-                chain: chain.iter().map(ToString::to_string).collect(),
-                root: Some(root.to_string()),
-                trust: Some(trust.to_string()),
-                ..SignerStatus::of(SignerKind::Certificate)
-            }
-        }
-        SignerFact::Keyless { identity, issuer, signed_at, trust, log, timestamp_authority } => SignerStatus {
-            identity: Some(identity.clone()),
-            issuer: Some(issuer.clone()),
-            signed_at: Some(whole(*signed_at)),
-            trust: Some(trust.to_string()),
-            log: log.clone(),
-            timestamp_authority: timestamp_authority.clone(),
-            ..SignerStatus::of(SignerKind::Keyless)
-        },
-    }
-}
-
-/// The API server keeps whole seconds. Earlier, never later: the age of a read is not to be made younger.
-pub fn whole(time: Timestamp) -> Time {
-    Time(Timestamp::from_second(time.as_second()).unwrap_or(time))
 }
 
 fn cut(text: impl AsRef<str>) -> String {
