@@ -14,7 +14,7 @@ use crate::api::v1alpha1::{RefusedCode, UnknownCode};
 use crate::model::{
     Folder, FolderError, Kind, Links, Names, ResourceName, SYSTEM_FOLDERS, is_in_system_folder, shown, walk,
 };
-use crate::signature::MAX_BUNDLE_BYTES;
+use crate::signature::{BundleError, MAX_BUNDLE_BYTES, Rejection};
 
 /// A model that was found, with its bundle.
 pub(super) struct Located {
@@ -237,9 +237,13 @@ fn read_file(path: &Path) -> Result<Vec<u8>, Finding> {
 }
 
 fn read_to_limit(file: File, path: &str) -> Result<Vec<u8>, Finding> {
+    let unreadable = |source| FolderError::Unreadable { path: shown(path), source };
+    let length = file.metadata().map_err(unreadable)?.len();
+    if length > MAX_BUNDLE_BYTES as u64 {
+        return Err(Rejection::from(BundleError::TooLarge).into());
+    }
     let mut bytes = Vec::new();
-    // One byte more than the limit: whoever parses it sees that it is over.
-    let read = file.take(MAX_BUNDLE_BYTES as u64 + 1).read_to_end(&mut bytes);
-    read.map_err(|source| FolderError::Unreadable { path: shown(path), source })?;
+    // One byte more than the limit: if it grows meanwhile, whoever parses it sees that it is over.
+    file.take(MAX_BUNDLE_BYTES as u64 + 1).read_to_end(&mut bytes).map_err(unreadable)?;
     Ok(bytes)
 }
