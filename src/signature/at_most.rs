@@ -3,9 +3,9 @@
 use std::fmt;
 
 use serde::Deserialize;
-use serde::de::{Deserializer, IgnoredAny, SeqAccess, Visitor};
+use serde::de::{Deserializer, SeqAccess, Visitor};
 
-/// A list that keeps the first `LIMIT` items and counts the others, so that a long list costs no memory.
+/// A list that keeps the first `LIMIT` items, and reads and counts the others, so that a long list costs no memory.
 pub(super) struct AtMost<const LIMIT: usize, T> {
     /// The first of them.
     pub(super) items: Vec<T>,
@@ -43,7 +43,7 @@ impl<'de, const LIMIT: usize, T: Deserialize<'de>> Visitor<'de> for AtMostVisito
             }
             count += 1;
         }
-        while list.next_element::<IgnoredAny>()?.is_some() {
+        while list.next_element::<T>()?.is_some() {
             count += 1;
         }
         Ok(AtMost { items, count })

@@ -1,7 +1,8 @@
 //! Reading a bundle: a Sigstore bundle (JSON) with one DSSE envelope in it.
 //!
 //! Receives bytes from anybody, gives their parts or an error. Nothing is verified here. What JSON may cost is bounded
-//! by the length of the text: its depth by serde_json's limit of 128, its parts by being read into named fields only.
+//! by the length of the text: its depth by serde_json's limit of 128 and by what fields may hold, its parts by being read
+//! into named fields only.
 //!
 //! A field that no Sigstore bundle has is an error, although nothing would read it: the bundle is the one file of a model
 //! that nobody signs, and with room for foreign fields it could be a server's configuration at the same time.
@@ -16,6 +17,7 @@ use serde::de::IgnoredAny;
 use super::at_most::AtMost;
 use super::dsse::PAYLOAD_TYPE;
 use super::keyless::Evidence;
+use super::shape::{self, Unread};
 use super::verify::RejectionCode;
 use crate::model::{shown, shown_to};
 
@@ -140,8 +142,7 @@ struct RawBundle<'a> {
     verification_material: RawMaterial<'a>,
     #[serde(borrow)]
     dsse_envelope: Option<RawEnvelope<'a>>,
-    #[serde(rename = "messageSignature")]
-    _message_signature: Option<IgnoredAny>,
+    message_signature: Option<IgnoredAny>,
 }
 
 #[derive(Deserialize)]
@@ -150,11 +151,11 @@ struct RawMaterial<'a> {
     public_key: Option<RawPublicKey>,
     #[serde(borrow)]
     x509_certificate_chain: Option<RawChain<'a>>,
-    certificate: Option<IgnoredAny>,
+    certificate: Option<shape::Certificate>,
     #[serde(rename = "tlogEntries")]
-    _tlog_entries: Option<IgnoredAny>,
+    _tlog_entries: Option<AtMost<0, shape::LogEntry>>,
     #[serde(rename = "timestampVerificationData")]
-    _timestamps: Option<IgnoredAny>,
+    _timestamps: Option<shape::Timestamps>,
 }
 
 #[derive(Deserialize)]
@@ -178,9 +179,9 @@ struct RawCertificate<'a> {
 struct RawPublicKey {
     hint: Option<String>,
     #[serde(rename = "rawBytes")]
-    _raw_bytes: Option<IgnoredAny>,
+    _raw_bytes: Option<Unread>,
     #[serde(rename = "keyDetails")]
-    _key_details: Option<IgnoredAny>,
+    _key_details: Option<Unread>,
 }
 
 #[derive(Deserialize)]
@@ -201,7 +202,7 @@ struct RawSignature<'a> {
     #[serde(borrow)]
     sig: Cow<'a, str>,
     #[serde(rename = "keyid")]
-    _keyid: Option<IgnoredAny>,
+    _keyid: Option<Unread>,
 }
 
 impl Bundle {
@@ -212,7 +213,9 @@ impl Bundle {
         }
         let raw: RawBundle<'_> = serde_json::from_slice(text).map_err(|error| BundleError::Json(json_error(&error)))?;
         let version = version(&raw.media_type)?;
-        let envelope = raw.dsse_envelope.ok_or(BundleError::NoEnvelope)?;
+        let (Some(envelope), None) = (raw.dsse_envelope, raw.message_signature) else {
+            return Err(BundleError::NoEnvelope);
+        };
         if envelope.payload_type != PAYLOAD_TYPE {
             return Err(BundleError::PayloadType(shown(&envelope.payload_type)));
         }

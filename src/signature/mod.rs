@@ -21,6 +21,7 @@ mod key;
 mod keyless;
 mod pem;
 mod release_02;
+mod shape;
 mod sign;
 mod signing_key;
 mod statement;
