@@ -1,6 +1,5 @@
 //! Bundles signed with certificates of a test's own infrastructure: what each profile makes of them.
 
-use jiff::Timestamp;
 use rcgen::{
     BasicConstraints, CertificateParams, CustomExtension, DistinguishedName, DnType, ExtendedKeyUsagePurpose,
     GeneralSubtree, IsCa, KeyUsagePurpose, NameConstraints, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384,
@@ -12,17 +11,12 @@ use weighbridge::signature::{
     Rejection, RejectionCode, RootsError, Signer, TrustMaterial, Unfit, Verified, verify,
 };
 
-use crate::pki::{Holder, YEAR, ca, chain_material, leaf, named, trust};
+use crate::pki::{Holder, YEAR, ca, chain_material, leaf, named, now, trust};
 use crate::support::{files, statement, vectors};
 
 use RejectionCode::{MalformedBundle, SignatureInvalid, SignerExpired, TooLarge, UnsupportedBundle, UntrustedSigner};
 
 const BOTH: [Profile; 2] = [Profile::Strict, Profile::Reference];
-
-/// In the middle of the year in which the certificates are valid.
-fn now() -> Timestamp {
-    format!("{YEAR}-07-01T00:00:00Z").parse().unwrap()
-}
 
 fn check(bundle: &Value, trust: &TrustMaterial) -> Result<Verified, Rejection> {
     verify(&Bundle::parse(bundle.to_string().as_bytes())?, trust, now())
@@ -68,7 +62,7 @@ fn a_good_chain_verifies_and_says_what_proved_it() {
 
 #[test]
 fn a_chain_ends_with_the_first_of_its_certificates() {
-    let end = |year: i32| format!("{year}-01-01T00:00:00Z").parse::<Timestamp>().unwrap();
+    let end = |year: i32| format!("{year}-01-01T00:00:00Z").parse::<jiff::Timestamp>().unwrap();
     let root = Holder::root(valid(ca("root"), YEAR, YEAR + 9));
     let between = root.issue(valid(ca("between"), YEAR, YEAR + 2));
     for (leaf_ends, expected) in [(YEAR + 1, YEAR + 1), (YEAR + 5, YEAR + 2)] {

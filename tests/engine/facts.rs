@@ -17,34 +17,34 @@ use crate::support::{P256, Signer, files, statement, vectors, write_files};
 
 const NONCE: &str = "nonce-1";
 
-struct Model {
-    dir: TempDir,
-    signer: Signer,
+pub(crate) struct Model {
+    pub(crate) dir: TempDir,
+    pub(crate) signer: Signer,
 }
 
 impl Model {
     /// A signed model, in a folder of that name.
-    fn new(at: &str, names: &[&str]) -> Model {
+    pub(crate) fn new(at: &str, names: &[&str]) -> Model {
         let model = Model { dir: tempdir().unwrap(), signer: Signer::new(P256) };
         write_files(&model.path(at), names);
         model.signer.sign_folder(&model.path(at), &[]);
         model
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
-    fn report(&self, path: &str) -> Report {
+    pub(crate) fn report(&self, path: &str) -> Report {
         self.read(&cluster(self.dir.path(), path))
     }
 
-    fn read(&self, request: &Request) -> Report {
+    pub(crate) fn read(&self, request: &Request) -> Report {
         read_with(request, &self.signer.trust())
     }
 }
 
-fn read_with(request: &Request, trust: &TrustMaterial) -> Report {
+pub(crate) fn read_with(request: &Request, trust: &TrustMaterial) -> Report {
     let report = read(request, trust, jiff::Timestamp::UNIX_EPOCH, &NoProgress);
     let json = report.to_json();
     assert!(json.len() <= MAX_REPORT_BYTES);
@@ -56,7 +56,7 @@ fn name(text: &str) -> ResourceName {
     ResourceName::parse(text).unwrap()
 }
 
-fn cluster(root: &Path, path: &str) -> Request {
+pub(crate) fn cluster(root: &Path, path: &str) -> Request {
     Request {
         root: root.into(),
         path: name(path),
@@ -70,15 +70,15 @@ fn cluster(root: &Path, path: &str) -> Request {
     }
 }
 
-fn laptop(root: &Path, path: &str) -> Request {
+pub(crate) fn laptop(root: &Path, path: &str) -> Request {
     Request { place: Place::Laptop { ignore: Vec::new(), ignore_git: true }, ..cluster(root, path) }
 }
 
-fn code(report: &Report) -> Option<Code> {
+pub(crate) fn code(report: &Report) -> Option<Code> {
     report.outcome.code()
 }
 
-fn message(report: &Report) -> &str {
+pub(crate) fn message(report: &Report) -> &str {
     report.outcome.message().unwrap_or_default()
 }
 

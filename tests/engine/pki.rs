@@ -2,6 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use jiff::Timestamp;
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
     PKCS_ECDSA_P256_SHA256, PublicKeyData as _, SignatureAlgorithm, SigningKey as _, date_time_ymd,
@@ -14,6 +15,11 @@ use crate::support::{envelope, pae};
 
 /// When the test's certificates are valid, unless a test says otherwise: this whole year.
 pub(crate) const YEAR: i32 = 2026;
+
+/// In the middle of that year.
+pub(crate) fn now() -> Timestamp {
+    format!("{YEAR}-07-01T00:00:00Z").parse().unwrap()
+}
 
 /// The holder of a certificate and its key.
 pub(crate) struct Holder {

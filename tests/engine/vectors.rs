@@ -84,7 +84,7 @@ fn a_key_proves_nothing_of_a_certificate_and_the_reverse() {
 }
 
 /// A statement as release 0.2 made it.
-fn statement_of_release_02(names: &[&str]) -> Value {
+pub(crate) fn statement_of_release_02(names: &[&str]) -> Value {
     let subjects: Vec<Value> = (files(names).iter())
         .map(|(name, digest)| {
             json!({
