@@ -107,12 +107,9 @@ fn pairs(accepts: &[Vec<bool>], columns: usize) -> usize {
 fn ended(expired: &[&SignerStatus]) -> Finding {
     let first = expired.iter().min_by_key(|signer| expires_at(signer));
     let end = first.and_then(|signer| expires_at(signer)).map(|end| format!(" on {}", end.strftime("%Y-%m-%d")));
+    let holder = first.map(|signer| format!(" of {}", words(signer)));
     Finding {
-        what: format!(
-            "{}, which signed it, ended{}",
-            first.map_or_else(|| "the certificate".to_owned(), |signer| words(signer)),
-            end.unwrap_or_default()
-        ),
+        what: format!("the certificate{} ended{}", holder.unwrap_or_default(), end.unwrap_or_default()),
         fix: "have it signed again, with a certificate that is valid".to_owned(),
         detail: None,
     }

@@ -110,7 +110,7 @@ pub(super) fn words(signer: &SignerStatus) -> String {
         SignerKind::Certificate => {
             let name = signer.names.first().map(|name| shown(name)).or_else(|| text(&signer.subject));
             let issuer = text(&signer.issuer).map(|issuer| format!(" (issued by {issuer})")).unwrap_or_default();
-            format!("the certificate of {}{issuer}", name.unwrap_or_else(nobody))
+            format!("{}{issuer}", name.unwrap_or_else(nobody))
         }
         SignerKind::Keyless => {
             let issuer = text(&signer.issuer).map(|issuer| format!(" (known to {issuer})")).unwrap_or_default();

@@ -35,7 +35,7 @@ pub(super) struct Located {
 }
 
 /// How many files at a model's root are looked at as bundles: a policy requires at most 16 signers.
-const MAX_BUNDLES: usize = 16;
+pub(super) const MAX_BUNDLES: usize = 16;
 /// How many files named like bundles a folder may have so that the first of them are known: some sign every file of a
 /// model for itself.
 const MAX_CANDIDATES: usize = 4096;
@@ -160,7 +160,7 @@ fn bundle_in(folder: &Folder, request: &Request) -> Result<Option<ResourceName>,
 }
 
 /// The files of a folder that are named like bundles, in order.
-fn candidates(folder: &Folder) -> Result<Vec<ResourceName>, Finding> {
+pub(super) fn candidates(folder: &Folder) -> Result<Vec<ResourceName>, Finding> {
     let mut names = folder.names(&is_bundle_name, MAX_CANDIDATES)?;
     names.sort();
     Ok(names)
@@ -179,7 +179,7 @@ fn check_name(request: &Request) -> Result<(), Finding> {
     }
 }
 
-pub(super) fn is_bundle_name(name: &str) -> bool {
+fn is_bundle_name(name: &str) -> bool {
     name.ends_with(".sig") || name.ends_with(".sigstore.json")
 }
 

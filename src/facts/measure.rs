@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use super::content::{git_paths, single_file};
 use super::finding::Finding;
-use super::locate::{is_bundle_name, read_bundle};
+use super::locate::{MAX_BUNDLES, candidates, read_bundle};
 use super::request::Progress;
 use crate::api::v1alpha1::{Detail, RefusedCode, UnknownCode};
 use crate::model::{
@@ -15,9 +15,6 @@ use crate::model::{
     hash_files, shown, walk,
 };
 use crate::signature::{Bundle, Serialization};
-
-/// How many bundles a model may have at its root. Policies ask for a few signers at most.
-const MAX_BUNDLES: usize = 16;
 
 /// What to hash, and how.
 #[derive(Clone, Debug)]
@@ -87,7 +84,7 @@ fn ignored(request: &Measure, folder: &Folder) -> Result<Vec<ResourceName>, Find
     if request.ignore_git {
         ignored.extend(git_paths());
     }
-    for name in folder.names(&is_bundle_name, MAX_BUNDLES)? {
+    for name in candidates(folder)?.into_iter().take(MAX_BUNDLES) {
         let is_file = folder.look(&name, Links::Refuse)?.is_some_and(|seen| seen.kind == Kind::File);
         if is_file && !ignored.contains(&name) && Bundle::parse(&read_bundle(folder, &name)?).is_ok() {
             ignored.push(name);

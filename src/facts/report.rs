@@ -545,6 +545,43 @@ mod tests {
         }
     }
 
+    fn certified(signers: u8) -> Report {
+        let digest = |byte: u8| Hasher::sha256(&[byte]);
+        let signer = |at: u8| SignerFact::Certificate {
+            fingerprint: digest(at),
+            subject: format!("CN=ml-release-{at},OU=ML Platform,O=Acme Corporation,C=US"),
+            issuer: "CN=Acme Code Signing CA 1,O=Acme Corporation,C=US".into(),
+            names: vec![format!("uri:spiffe://acme.example.com/ns/ml/sa/release-{at}")],
+            not_after: Timestamp::UNIX_EPOCH,
+            chain: vec![digest(100)],
+            root: digest(101),
+            trust: digest(102),
+            profile: CertificateProfile::Strict,
+        };
+        let others = (1..signers).map(|at| OtherBundle { name: format!("release-{at}.sig"), ignored: None }).collect();
+        Report { signers: (0..signers).map(signer).collect(), other_bundles: others, ..verified() }
+    }
+
+    #[test]
+    fn signers_are_reported_whole_or_not_at_all() {
+        for signers in 1..=2 {
+            let report = certified(signers);
+            assert_eq!(Report::parse(&report.to_json(), "n"), Ok(report), "{signers}");
+        }
+        let report = Report::parse(&certified(9).to_json(), "n").unwrap();
+        assert_eq!(report.outcome.code(), Some(UnknownCode::TooLarge.into()));
+        assert!(report.outcome.message().unwrap().contains("its 9 signers"), "{:?}", report.outcome);
+        assert!(report.signers.is_empty() && report.signature_verified.is_none());
+    }
+
+    #[test]
+    fn names_that_would_play_tricks_on_a_terminal_are_no_report() {
+        let mut report = certified(1);
+        let SignerFact::Certificate { subject, .. } = &mut report.signers[0] else { panic!() };
+        subject.push('\u{1b}');
+        assert!(matches!(Report::parse(&report.to_json(), "n"), Err(ReportError::Contradiction(_))));
+    }
+
     proptest! {
         /// Every text as long as the code that fills it can make it, and longer.
         #[test]

@@ -181,3 +181,16 @@ fn is_pending(pod: &Pod) -> bool {
 fn node(pod: &Pod) -> Option<&str> {
     pod.spec.as_ref()?.node_name.as_deref().filter(|node| !node.is_empty())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kubelet_finds_nothing_to_replace_in_a_piece() {
+        let json = r#"{"mediaType": "$(HOME) $$ \\"}"#.to_owned();
+        let written = piece(&TrustPiece::TrustedRoot { json: json.clone() });
+        assert!(!written.contains('$'), "{written}");
+        assert_eq!(serde_json::from_str::<TrustPiece>(&written).unwrap(), TrustPiece::TrustedRoot { json });
+    }
+}

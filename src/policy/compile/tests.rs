@@ -104,6 +104,17 @@ fn roots_are_read_from_wherever_they_stand() {
 }
 
 #[test]
+fn the_public_good_instance_is_a_word() {
+    let identities = json!([{ "issuerRegExp": "https://.+", "subject": "ml@acme.example.com" }]);
+    let keyless = |name: &str| json!({ "name": name, "keyless": { "identities": identities } });
+    let policy = compiled(json!({ "authorities": [keyless("a"), keyless("b")], "required": 2 }));
+    assert_eq!(policy.accepted(), Ok(()), "each may have a signer of its own");
+    let trust = policy.trust();
+    assert_eq!(trust.pieces().collect::<Vec<_>>(), [&crate::policy::TrustPiece::PublicGood {}], "not its 7 KB, twice");
+    assert_eq!(trust.material().unwrap().keyless.len(), 1);
+}
+
+#[test]
 fn a_root_that_cannot_be_read_is_a_problem_of_the_policy() {
     let problem = |authority: Value| {
         let policy = compiled(json!({ "authorities": [{ "name": "good", "key": { "data": KEY_A } }, authority] }));
