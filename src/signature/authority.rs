@@ -151,3 +151,145 @@ impl IdentityPattern {
         self.issuer.matches(&facts.issuer) && self.subject.matches(&facts.identity)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Hasher;
+    use jiff::Timestamp;
+
+    fn digest(of: &str) -> Digest {
+        Hasher::sha256(of.as_bytes())
+    }
+
+    fn anchored(pattern: &str) -> TextPattern {
+        TextPattern::anchored(pattern).unwrap_or_else(|error| panic!("{pattern}: {error}"))
+    }
+
+    #[test]
+    fn patterns_match_whole_texts() {
+        for (pattern, matching, others) in [
+            ("a", &["a"][..], &["", "ab", "ba", "A", "a\n", "\na"][..]),
+            ("a|b", &["a", "b"], &["ab", "ax", "xb", "a|b"]),
+            ("^a$", &["a"], &["ab", "a\n"]),
+            ("(?m)^a$", &["a"], &["a\nb", "b\na"]),
+            ("(?i)a", &["a", "A"], &["aA"]),
+            (
+                ".*@example\\.com",
+                &["x@example.com", "@example.com"],
+                &["x@example.com.evil.org", "x@exampleXcom", "x\n@example.com"],
+            ),
+            (
+                "https://github\\.com/acme/.+",
+                &["https://github.com/acme/x"],
+                &["https://github.com/acme/", "http://github.com/acme/x"],
+            ),
+            ("a|", &["a", ""], &["b"]),
+        ] {
+            let pattern = anchored(pattern);
+            assert!(matching.iter().all(|text| pattern.matches(text)), "{pattern:?}");
+            assert!(!others.iter().any(|text| pattern.matches(text)), "{pattern:?}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_anchored_is_refused() {
+        assert_eq!(TextPattern::anchored("").unwrap_err(), IdentityError::Empty);
+        assert_eq!(TextPattern::exact("").unwrap_err(), IdentityError::Empty);
+        assert_eq!(TextPattern::anchored(&"a".repeat(MAX_PATTERN_BYTES + 1)).unwrap_err(), IdentityError::TooLong);
+        // The last one comments out whatever follows it.
+        for pattern in ["a)|(b", "(", "a\\", "[a", "(?P<", "\\w{1000}{1000}", "(?x)a # b"] {
+            let error = TextPattern::anchored(pattern).unwrap_err();
+            assert!(matches!(error, IdentityError::Pattern(_)), "{pattern}: {error}");
+        }
+    }
+
+    #[test]
+    fn an_exact_text_is_no_pattern() {
+        let exact = TextPattern::exact("a.c").unwrap();
+        assert!(exact.matches("a.c"));
+        assert!(!exact.matches("abc") && !exact.matches("a.c ") && !exact.matches("A.C"));
+    }
+
+    fn keyless(issuer: &str, identity: &str) -> Signer {
+        Signer::Keyless(KeylessFacts {
+            identity: identity.into(),
+            issuer: issuer.into(),
+            signed_at: Timestamp::UNIX_EPOCH,
+            trust: digest("instance"),
+            log: None,
+            timestamp_authority: None,
+        })
+    }
+
+    #[test]
+    fn an_identity_counts_with_its_issuer_and_instance() {
+        let known = |issuer: &str, subject: &str| {
+            let exact = |text| TextPattern::exact(text).unwrap();
+            IdentityPattern { issuer: exact(issuer), subject: exact(subject) }
+        };
+        let authority =
+            |trust, identities: &[IdentityPattern]| Authority::Keyless { trust, identities: identities.to_vec() };
+        let both = [known("i", "alice"), known("j", "bob")];
+        let either = authority(digest("instance"), &both);
+        assert!(either.accepts(&keyless("i", "alice")) && either.accepts(&keyless("j", "bob")));
+        assert!(!either.accepts(&keyless("j", "alice")) && !either.accepts(&keyless("i", "bob")));
+        assert!(!authority(digest("another"), &both).accepts(&keyless("i", "alice")));
+        assert!(!authority(digest("instance"), &[]).accepts(&keyless("i", "alice")), "nobody is named");
+    }
+
+    fn certificate() -> CertificateFacts {
+        CertificateFacts {
+            fingerprint: digest("key"),
+            subject: "CN=signer".into(),
+            issuer: "CN=issuer".into(),
+            names: vec![AlternativeName::Uri("spiffe://a".into()), AlternativeName::Email("a@b".into())],
+            not_after: Timestamp::UNIX_EPOCH,
+            chain: Vec::new(),
+            root: digest("root"),
+            trust: digest("roots"),
+            profile: Profile::Strict,
+        }
+    }
+
+    #[test]
+    fn all_of_a_pin_and_any_of_the_pins() {
+        let signer = Signer::Certificate(certificate());
+        let accepts = |pins: &[CertificatePin]| {
+            let authority =
+                Authority::Certificate { trust: digest("roots"), profile: Profile::Strict, pins: pins.to_vec() };
+            authority.accepts(&signer)
+        };
+        let subject = |text: &str| CertificatePin { subject: Some(text.into()), ..CertificatePin::default() };
+        assert!(accepts(&[]), "any holder");
+        assert!(accepts(&[subject("CN=signer")]) && !accepts(&[subject("CN=other")]));
+        assert!(accepts(&[subject("CN=other"), subject("CN=signer")]), "one of them");
+        let name = |name| CertificatePin { name: Some(name), ..subject("CN=signer") };
+        assert!(accepts(&[name(AlternativeName::Email("a@b".into()))]), "any of its names");
+        assert!(!accepts(&[name(AlternativeName::Dns("a@b".into()))]), "of that kind");
+        assert!(!accepts(&[CertificatePin { issuer: Some("CN=x".into()), ..subject("CN=signer") }]), "and all it says");
+    }
+
+    #[test]
+    fn no_kind_of_signer_stands_for_another() {
+        let pins = Vec::new();
+        let authorities = [
+            Authority::Key { fingerprint: digest("key") },
+            Authority::Certificate { trust: digest("roots"), profile: Profile::Strict, pins },
+            Authority::Keyless {
+                trust: digest("instance"),
+                identities: vec![IdentityPattern { issuer: anchored(".*"), subject: anchored(".*") }],
+            },
+        ];
+        let signers =
+            [Signer::Key { fingerprint: digest("key") }, Signer::Certificate(certificate()), keyless("i", "alice")];
+        for (row, authority) in authorities.iter().enumerate() {
+            for (column, signer) in signers.iter().enumerate() {
+                assert_eq!(authority.accepts(signer), row == column, "{authority:?} {signer:?}");
+            }
+        }
+        assert!(!Authority::Key { fingerprint: digest("other") }.accepts(&signers[0]));
+        let other = Authority::Certificate { trust: digest("roots"), profile: Profile::Reference, pins: Vec::new() };
+        assert!(!other.accepts(&signers[1]), "proved by another profile");
+    }
+}
