@@ -8,6 +8,7 @@ mod completions;
 mod digest;
 mod facts_text;
 mod generate;
+mod inspect;
 mod man;
 mod model_flags;
 mod new_file;
@@ -45,17 +46,18 @@ struct Cli {
 /// One line for each subcommand; what it does stands in the file of its name.
 #[derive(Debug, Subcommand)]
 enum Command {
-    Generate(generate::Flags),
-    Operator(operator::Flags),
-    Uninstall(uninstall::Flags),
-    Verify(verify::Flags),
     Sign(sign::Flags),
+    Verify(verify::Flags),
     Digest(digest::Flags),
+    Inspect(inspect::Flags),
     Record(record::Flags),
-    Verifier(verifier::Flags),
-    Webhook(webhook::Flags),
     Completions(completions::Flags),
     Man(man::Flags),
+    Operator(operator::Flags),
+    Webhook(webhook::Flags),
+    Uninstall(uninstall::Flags),
+    Generate(generate::Flags),
+    Verifier(verifier::Flags),
 }
 
 impl Command {
@@ -67,6 +69,7 @@ impl Command {
             Command::Verify(flags) => flags.run(out),
             Command::Sign(flags) => flags.run(out),
             Command::Digest(flags) => flags.run(out),
+            Command::Inspect(flags) => flags.run(out),
             Command::Record(flags) => flags.run(out),
             Command::Verifier(flags) => flags.run(),
             Command::Webhook(flags) => flags.run(out),

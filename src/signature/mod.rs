@@ -16,6 +16,7 @@ mod authority;
 mod blob;
 mod bundle;
 mod certificate;
+mod claims;
 mod dsse;
 mod key;
 mod keyless;
@@ -33,6 +34,7 @@ pub use bundle::{Bundle, BundleError, MAX_BUNDLE_BYTES};
 pub use certificate::{
     AlternativeName, CertificateError, CertificateFacts, CertificateTrust, Profile, RootsError, Unfit,
 };
+pub use claims::{Claimed, ClaimedCertificate, ClaimedEntry};
 pub use dsse::PAYLOAD_TYPE;
 pub use key::{Curve, KeyError, PublicKey};
 pub use keyless::{EvidencePart, KeylessError, KeylessFacts, KeylessTrust, TrustedRootError};

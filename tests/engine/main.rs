@@ -9,6 +9,7 @@ mod certificates;
 mod cli;
 mod facts;
 mod fuzzing;
+mod inspect;
 mod keyless;
 mod pki;
 mod sign;

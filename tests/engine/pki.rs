@@ -83,6 +83,11 @@ impl Holder {
         pem(&self.der)
     }
 
+    /// The private key (PKCS #8).
+    pub(crate) fn private_pem(&self) -> String {
+        self.key.serialize_pem()
+    }
+
     /// SHA-256 of the key's `SubjectPublicKeyInfo`.
     pub(crate) fn fingerprint(&self) -> Digest {
         Hasher::sha256(&self.key.subject_public_key_info())

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use tempfile::{TempDir, tempdir};
 use weighbridge::signature::{Bundle, claimed};
 
+use crate::pki::{Holder, ca, leaf};
 use crate::support::{P256, P384, P521, Signer, weighbridge, write_files};
 
 /// A folder with the model `m` of these files, and a key pair `key.pem`, `key.pub`.
@@ -106,6 +107,56 @@ fn each_hash_verifies() {
         fs::write(dir.path().join("m/a"), "altered").unwrap();
         verify(dir.path(), &["m"]).code(1).stdout(contains("[ContentMismatch]"));
     }
+}
+
+#[test]
+fn shards_are_listed_as_the_reference_lists_them() {
+    let (dir, _) = model(&["abcde", "b/c"]);
+    sign(dir.path(), &["m", "--shard-size", "2", "--hash", "blake2b"]).code(0).stdout(contains("2 files"));
+    let statement = payload(&dir.path().join("m/model.sig"));
+    let serialization = &statement["predicate"]["serialization"];
+    assert_eq!((&serialization["method"], &serialization["shard_size"]), (&json!("shards"), &json!(2)));
+    let resources = statement["predicate"]["resources"].as_array().unwrap();
+    let names: Vec<&str> = resources.iter().map(|resource| resource["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["abcde:0:2", "abcde:2:4", "abcde:4:5", "b/c:0:2", "b/c:2:3"]);
+    assert!(resources.iter().all(|resource| resource["algorithm"] == "blake2b-sharded-2"));
+    verify(dir.path(), &["m"]).code(0);
+    fs::write(dir.path().join("m/empty"), "").unwrap();
+    verify(dir.path(), &["m"]).code(1).stdout(contains("1 not signed: empty"));
+    let said = sign(dir.path(), &["m", "--force", "--shard-size", "2"]).code(1);
+    said.stdout(contains("`empty` is empty").and(contains("[MalformedContent]")));
+    sign(dir.path(), &["m", "--signature", "x.sig", "--shard-size", "1K", "--hash", "blake3"])
+        .code(64)
+        .stderr(contains("BLAKE3"));
+}
+
+#[test]
+fn the_holder_of_a_certificate_signs() {
+    let (dir, _) = model(&["a"]);
+    let valid = |mut params: rcgen::CertificateParams| {
+        (params.not_before, params.not_after) = (rcgen::date_time_ymd(2020, 1, 1), rcgen::date_time_ymd(2120, 1, 1));
+        params
+    };
+    let root = Holder::root(valid(ca("root")));
+    let intermediate = root.issue(valid(ca("intermediate")));
+    let holder = intermediate.issue(valid(leaf("release")));
+    let stranger = intermediate.issue(valid(leaf("stranger")));
+    for (name, text) in [
+        ("root.pem", root.pem()),
+        ("intermediate.pem", intermediate.pem()),
+        ("leaf.pem", holder.pem()),
+        ("stranger.pem", stranger.pem()),
+        ("key.pem", holder.private_pem()),
+    ] {
+        fs::write(dir.path().join(name), text).unwrap();
+    }
+    let said = sign(dir.path(), &["m", "--certificate", "stranger.pem"]).code(64);
+    said.stderr(contains("give the key that belongs to the certificate"));
+    sign(dir.path(), &["m", "--certificate", "leaf.pem", "--chain", "intermediate.pem"]).code(0);
+    run(dir.path(), "verify", &["m", "--certificate-roots", "root.pem"]).code(0).stdout(contains("CN=release"));
+    sign(dir.path(), &["m", "--force", "--signing_certificate", "leaf.pem"]).code(0);
+    run(dir.path(), "verify", &["m", "--certificate-roots", "root.pem"]).code(1);
+    run(dir.path(), "verify", &["m", "--certificate-roots", "intermediate.pem"]).code(0);
 }
 
 #[test]

@@ -15,9 +15,12 @@ mod x509;
 use std::fmt;
 
 use jiff::Timestamp;
+use sigstore_verify::crypto::parse_certificate_info;
+use sigstore_verify::types::DerCertificate;
 
 use self::x509::Certificate;
 use super::bundle::Bundle;
+use super::claims::ClaimedCertificate;
 use super::key::{KeyError, PublicKey};
 use super::pem;
 use super::verify::RejectionCode;
@@ -172,6 +175,19 @@ pub struct CertificateFacts {
     pub trust: Digest,
     /// The profile by which the chain was checked.
     pub profile: Profile,
+}
+
+/// What a certificate says of its holder; nothing if it cannot be read. Nobody checked it.
+pub(super) fn claimed(der: &[u8]) -> Option<ClaimedCertificate> {
+    let certificate = Certificate::from_der(der).ok()?;
+    Some(ClaimedCertificate {
+        subject: certificate.subject(),
+        issuer: certificate.issuer(),
+        names: certificate.extensions.names.iter().map(ToString::to_string).collect(),
+        oidc_issuer: parse_certificate_info(&DerCertificate::new(der.to_vec())).ok().and_then(|info| info.issuer),
+        not_before: certificate.not_before(),
+        not_after: certificate.not_after(),
+    })
 }
 
 /// A subject alternative name (RFC 5280, 4.2.1.6).

@@ -1,5 +1,6 @@
 //! The part of a bundle that Sigstore made: certificate, log entries, timestamps. Read with limits; nothing is verified.
 
+use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use sigstore_verify::types::bundle::{MediaType, MessageSignature, VerificationMaterial, VerificationMaterialContent};
@@ -50,6 +51,28 @@ impl Evidence {
             Version::V0_3 => MediaType::Bundle0_3,
         };
         Ok(Evidence { material, media_type })
+    }
+
+    /// The signer's certificate in DER.
+    pub(in crate::signature) fn leaf(&self) -> Option<&[u8]> {
+        match &self.material.content {
+            VerificationMaterialContent::Certificate(certificate) => Some(certificate.raw_bytes.as_bytes()),
+            VerificationMaterialContent::X509CertificateChain { certificates } => {
+                certificates.first().map(|certificate| certificate.raw_bytes.as_bytes())
+            }
+            // A key, and what later versions of the crate know.
+            _ => None,
+        }
+    }
+
+    /// Number and time of each log entry.
+    pub(in crate::signature) fn entries(&self) -> impl Iterator<Item = (u64, Option<Timestamp>)> {
+        self.material.tlog_entries.iter().map(|entry| (entry.log_index.get(), entry.integrated_time))
+    }
+
+    /// How many timestamps there are.
+    pub(in crate::signature) fn timestamps(&self) -> usize {
+        self.material.timestamp_verification_data.rfc3161_timestamps.len()
     }
 
     /// Whether the log has the hash of what was signed, as Rekor v2 does, and not the envelope.
