@@ -5,7 +5,8 @@ mod profiles;
 
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, PKCS_ECDSA_P256_SHA256,
-    PKCS_ECDSA_P384_SHA384, PKCS_ECDSA_P521_SHA512, PKCS_ED25519, SanType, date_time_ymd,
+    PKCS_ECDSA_P384_SHA384, PKCS_ECDSA_P521_SHA512, PKCS_ED25519, PKCS_RSA_SHA256, PKCS_RSA_SHA384, PKCS_RSA_SHA512,
+    SanType, date_time_ymd,
 };
 use serde_json::Value;
 use weighbridge::signature::{
@@ -129,7 +130,15 @@ fn every_curve_signs() {
             assert!(check(&signer.sign(&model(), &[&between]), &trust(&[&root], profile)).is_ok(), "{kind:?}");
         }
     }
+    // Above the leaf RSA will do; a leaf of another kind signs no model.
     let root = Holder::root(ca("root"));
+    for kind in [&PKCS_RSA_SHA256, &PKCS_RSA_SHA384, &PKCS_RSA_SHA512] {
+        let between = root.issue_on(ca("between"), kind);
+        let signer = between.issue(leaf("signer"));
+        for profile in BOTH {
+            assert!(check(&signer.sign(&model(), &[&between]), &trust(&[&root], profile)).is_ok(), "{kind:?}");
+        }
+    }
     let signer = root.issue_on(leaf("signer"), &PKCS_ED25519);
     let rejection = check(&signer.sign(&model(), &[]), &trust(&[&root], Profile::Strict)).unwrap_err();
     assert_eq!(rejection.code(), UnsupportedBundle);
