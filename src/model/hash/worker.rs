@@ -142,9 +142,11 @@ impl<'a> Lane<'a> {
         if let (Source::Fed(feed), Some(hashed)) = (&self.source, self.piece.fed.take()) {
             feed.give_back(hashed);
         }
+        if self.read == self.open.stretch.bytes() {
+            return Ok(false);
+        }
         let read = match &mut self.source {
             Source::Own(reader) => reader.read(&mut self.piece.own),
-            Source::Fed(_) if self.read == self.open.stretch.bytes() => Ok(0),
             Source::Fed(feed) => match feed.next() {
                 Some(Ok((buffer, bytes))) => {
                     self.piece.fed = Some(buffer);
