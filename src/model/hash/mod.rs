@@ -312,8 +312,10 @@ mod tests {
                 }
             });
             assert_eq!(result.unwrap_err().code(), ReadCode::Changed);
-            let threads = hashing.threads.get() as u64;
-            assert!(total.into_inner() <= (2 * threads + 2) * size as u64, "{hashing:?}");
+            // With several threads, others may run ahead while the one that fails waits for a processor.
+            if hashing.threads.get() == 1 {
+                assert!(total.into_inner() <= 4 * size as u64, "{hashing:?}");
+            }
         }
     }
 
