@@ -28,8 +28,9 @@ const MAX_SECRET_BYTES: u64 = 1 << 20;
 /// Sign a model with a private key, or with a certificate over one.
 ///
 /// Writes MODEL/model.sig (for a single file, FILE.sig), as OpenSSF Model Signing 1.0 defines it. The bundle appears at
-/// once and in full; one that is there already is left alone without --force. What `weighbridge verify` would refuse is
-/// not signed.
+/// once and in full; one that is there already is left alone without --force. A folder whose
+/// files `weighbridge verify` would refuse is not signed. What a certificate is for is not checked here: verify once with
+/// the roots.
 ///
 /// Exit codes: 0 signed, 1 refused, 2 could not be read or written, 64 usage.
 #[derive(Debug, Args)]
@@ -38,7 +39,7 @@ const MAX_SECRET_BYTES: u64 = 1 << 20;
   openssl pkey -in key.pem -pubout -out key.pub
   weighbridge sign model/ --key key.pem
   weighbridge sign model/ --key key.pem --certificate leaf.pem --chain intermediate.pem
-  weighbridge sign model/ --key encrypted.pem --password-file /run/secrets/passphrase --signature model.sig
+  weighbridge sign model/ --key encrypted.pem --password-file /run/secrets/passphrase
   weighbridge sign model/ --key key.pem --ignore model/checkpoints --force")]
 pub(super) struct Flags {
     #[command(flatten)]

@@ -37,7 +37,7 @@ const NOT_DETERMINED: &str = "Not determined";
   weighbridge verify model/ --key release.pub
   weighbridge verify weights.gguf --signature weights.gguf.sig --key release.pub
   weighbridge verify model/ --certificate-roots acme-pki.pem --certificate-san uri:spiffe://acme/ml-release
-  weighbridge verify model/ --identity release@acme.example --issuer https://accounts.acme.example
+  weighbridge verify model/ --identity release@acme.example --issuer https://accounts.google.com
   weighbridge verify model/ --issuer https://token.actions.githubusercontent.com \\
     --identity-regexp 'https://github.com/acme/.+@refs/tags/v.+'
   weighbridge verify model/ --policy policy.yaml --output json | jq .differences")]

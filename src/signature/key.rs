@@ -69,7 +69,6 @@ impl Curve {
         }
     }
 
-    /// The hash that goes with the curve.
     /// How release 0.2 signed with a key on this curve.
     fn algorithm_of_release_02(self) -> &'static EcdsaVerificationAlgorithm {
         match self {
@@ -79,6 +78,7 @@ impl Curve {
         }
     }
 
+    /// The hash that goes with the curve.
     pub(super) fn digest(self) -> &'static digest::Algorithm {
         match self {
             Curve::P256 => &digest::SHA256,

@@ -1,7 +1,7 @@
 //! Private keys that models are signed with: ECDSA on the curves P-256, P-384 and P-521.
 //!
-//! Receives PEM text and, where the key is encrypted, its passphrase; gives a key that signs. What it reads is wiped from
-//! memory again, and nothing of a key is ever printed: its `Debug` shows the public half.
+//! Receives PEM text and, where the key is encrypted, its passphrase; gives a key that signs. What it decodes of it is
+//! wiped from memory again, and nothing of a key is ever printed: its `Debug` shows the public half.
 
 use std::fmt;
 

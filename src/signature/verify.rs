@@ -180,7 +180,13 @@ fn verify_key(bundle: &Bundle, hint: Option<&str>, keys: &[PublicKey]) -> Result
 fn untrusted(claimed: Option<&str>, listed: &[Digest]) -> String {
     let mut keys = Names::default();
     listed.iter().for_each(|key| keys.add(&key.to_string()));
-    let trusted = if keys.is_empty() { "no key is trusted".into() } else { format!("trusted are the keys {keys}") };
+    if keys.is_empty() {
+        let hint = claimed.map_or_else(String::new, |hint| format!(" (hint {hint})"));
+        return format!(
+            "signed with a key{hint}, and no key is trusted; trust that key, or have it signed by who is trusted"
+        );
+    }
+    let trusted = format!("trusted are the keys {keys}");
     match claimed {
         Some(hint) => format!(
             "signed with a key that is not trusted (hint {hint}); {trusted}; sign with one of them, or trust that key"
