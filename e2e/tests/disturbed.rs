@@ -314,10 +314,10 @@ fn a_result_about_a_claim_that_was_swapped_since_is_thrown_away() {
 
     cluster.own().run(&["scale", "deployment", "weighbridge-operator", "--replicas=1"]).expect_success();
     let read = eventually("the claim that is there now is read", Deadline::seconds(120), || {
+        let (verified, reason) = tenant.condition("modelverification", &record_name("model", ""), "Verified");
         let record = tenant.kubectl().get("modelverification", &record_name("model", ""));
-        let verified = tenant.condition("modelverification", &record_name("model", ""), "Verified");
-        assert_ne!(verified.0, "True", "{record}");
-        if verified.0 == "False" { Ok(record) } else { Err(record["status"].to_string()) }
+        assert_ne!(verified, "True", "{record}");
+        if verified == "False" { Ok(record) } else { Err(format!("Verified={verified} ({reason}): {record}")) }
     });
     assert_eq!(read["status"]["source"]["claimUid"], uid(), "{read}");
     tenant.kubectl().apply(&tenant.pod("other", "model")).expect_refusal(&["[Unsigned]"]);

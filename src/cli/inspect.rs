@@ -58,6 +58,9 @@ impl Flags {
 }
 
 fn read(path: &Path) -> io::Result<Vec<u8>> {
+    if !std::fs::metadata(path)?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a file"));
+    }
     let mut text = Vec::new();
     // One byte more than the limit: whoever parses it sees that it is over.
     File::open(path)?.take(MAX_BUNDLE_BYTES as u64 + 1).read_to_end(&mut text)?;

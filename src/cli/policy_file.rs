@@ -20,12 +20,16 @@ use crate::policy::{CompiledPolicies, TrustSources};
 const MAX_POLICY_BYTES: u64 = 16 << 20;
 
 /// Reads and compiles the policies of a file. One that refers to what the file does not hold is not accepted
-/// ([`crate::policy::CompiledPolicy::accepted`]); other objects are skipped.
+/// ([`crate::policy::CompiledPolicy::accepted`]). Objects of other groups are skipped, as they stand beside policies in
+/// what people keep in one file; one of ours that is not understood is an error.
 pub(super) fn read(path: &Path) -> Result<CompiledPolicies, UsageError> {
     let wrong = |problem: &str| UsageError(format!("--policy {}: {problem}", shown_path(path)));
     let mut text = String::new();
-    let read = File::open(path).and_then(|file| file.take(MAX_POLICY_BYTES).read_to_string(&mut text));
+    let read = File::open(path).and_then(|file| file.take(MAX_POLICY_BYTES + 1).read_to_string(&mut text));
     read.map_err(|error| wrong(&error.to_string()))?;
+    if text.len() as u64 > MAX_POLICY_BYTES {
+        return Err(wrong(&format!("it is larger than {MAX_POLICY_BYTES} bytes; give the policies alone")));
+    }
     let (policies, trust) = parse(&text).map_err(|error| wrong(&error))?;
     if policies.is_empty() {
         return Err(wrong("no ClusterModelPolicy in it"));
@@ -35,9 +39,8 @@ pub(super) fn read(path: &Path) -> Result<CompiledPolicies, UsageError> {
 
 fn parse(text: &str) -> Result<(Vec<ClusterModelPolicy>, TrustSources), String> {
     let (mut policies, mut trust) = (Vec::new(), TrustSources::default());
-    for (at, document) in
-        serde_saphyr::from_multiple::<Value>(text).map_err(|error| error.to_string())?.into_iter().enumerate()
-    {
+    let documents = serde_saphyr::from_multiple::<Value>(text).map_err(|error| error.to_string())?;
+    for (at, document) in documents.into_iter().flat_map(unpacked).enumerate() {
         let kind = document["kind"].as_str().unwrap_or_default().to_owned();
         let wrong =
             |error: serde_json::Error| format!("document {}, {kind}: {}", at + 1, shown_to(&error.to_string(), 200));
@@ -51,10 +54,26 @@ fn parse(text: &str) -> Result<(Vec<ClusterModelPolicy>, TrustSources), String> 
                 let secret: Secret = typed(document).map_err(wrong)?;
                 trust.secrets.insert(secret.metadata.name.clone().unwrap_or_default(), text_of(secret));
             }
+            _ if document["apiVersion"].as_str().unwrap_or_default().starts_with("weighbridge.dev/") => {
+                return Err(format!(
+                    "document {} is a {}, which is no policy that is understood here",
+                    at + 1,
+                    shown_to(&kind, 60)
+                ));
+            }
             _ => {}
         }
     }
     Ok((policies, trust))
+}
+
+/// The items of a list, as `kubectl get --output yaml` writes one; any other object by itself.
+fn unpacked(mut document: Value) -> Vec<Value> {
+    let is_list = document["kind"].as_str().is_some_and(|kind| kind.ends_with("List"));
+    match document.get_mut("items") {
+        Some(Value::Array(items)) if is_list => std::mem::take(items),
+        _ => vec![document],
+    }
 }
 
 fn typed<T: DeserializeOwned>(document: Value) -> Result<T, serde_json::Error> {

@@ -81,14 +81,16 @@ pub fn has_expired(signer: &SignerStatus, now: Timestamp) -> bool {
 }
 
 /// By what one signer is told from another: those who share any of this are taken for one. The key, and the names that a
-/// certificate gives (its subject, where it gives no other): who renews a certificate, or has one of a company's PKI
-/// and one of Sigstore for the same address, stays one signer.
+/// certificate gives (its subject only where it gives no other: that of a SPIFFE certificate is the same for everybody):
+/// who renews a certificate, or has one of a company's PKI and one of Sigstore for the same address, stays one signer.
 pub(super) fn marks(signer: &Signer) -> BTreeSet<String> {
     match signer {
         Signer::Key { fingerprint } => BTreeSet::from([fingerprint.to_string()]),
         Signer::Certificate(facts) => {
             let name = |name: &AlternativeName| match name {
-                AlternativeName::Uri(name) | AlternativeName::Dns(name) | AlternativeName::Email(name) => name.clone(),
+                AlternativeName::Uri(name) => name.clone(),
+                // Neither a host's name nor, in practice, an address depends on case.
+                AlternativeName::Dns(name) | AlternativeName::Email(name) => name.to_lowercase(),
             };
             let mut marks: BTreeSet<String> = facts.names.iter().map(name).collect();
             if marks.is_empty() {
@@ -97,7 +99,8 @@ pub(super) fn marks(signer: &Signer) -> BTreeSet<String> {
             marks.insert(facts.fingerprint.to_string());
             marks
         }
-        Signer::Keyless(facts) => BTreeSet::from([facts.identity.clone()]),
+        Signer::Keyless(facts) if facts.identity.contains("://") => BTreeSet::from([facts.identity.clone()]),
+        Signer::Keyless(facts) => BTreeSet::from([facts.identity.to_lowercase()]),
     }
 }
 

@@ -57,7 +57,7 @@ pub(super) fn check(
     let (resized, listed): (Vec<TreeFile>, Vec<TreeFile>) =
         listed.into_iter().partition(|file| is_resized(manifest, &name_as_listed(&file.name), file.bytes));
 
-    let bytes = listed.iter().map(|file| file.bytes).sum();
+    let bytes = listed.iter().fold(0, |sum: u64, file| sum.saturating_add(file.bytes));
     progress.begin(listed.len(), bytes);
     let pace = Pace::new(request.bytes_per_second);
     let advance = |bytes| {

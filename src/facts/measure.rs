@@ -14,7 +14,7 @@ use crate::model::{
     ContentRules, Folder, FolderError, Hashing, Kind, Links, Manifest, ManifestError, Names, ResourceName, Tree,
     hash_files, shown, walk,
 };
-use crate::signature::{Bundle, Serialization};
+use crate::signature::{Bundle, Serialization, claimed};
 
 /// What to hash, and how.
 #[derive(Clone, Debug)]
@@ -86,13 +86,19 @@ fn ignored(request: &Measure, folder: &Folder) -> Result<Vec<ResourceName>, Find
     }
     for name in candidates(folder)?.into_iter().take(MAX_BUNDLES) {
         let is_file = folder.look(&name, Links::Refuse)?.is_some_and(|seen| seen.kind == Kind::File);
-        if is_file && !ignored.contains(&name) && Bundle::parse(&read_bundle(folder, &name)?).is_ok() {
+        if is_file && !ignored.contains(&name) && is_signature(&read_bundle(folder, &name)?) {
             ignored.push(name);
         }
     }
     ignored.sort();
     ignored.dedup();
     Ok(ignored)
+}
+
+/// Whether these are the bytes of a bundle over a model, as verifiers leave out; a bundle over something else is a file
+/// of the model.
+fn is_signature(bytes: &[u8]) -> bool {
+    Bundle::parse(bytes).is_ok_and(|bundle| claimed(&bundle).is_ok())
 }
 
 fn refuse_names(unsignable: &Names) -> Result<(), Finding> {

@@ -61,4 +61,8 @@ fn what_is_no_bundle_is_said() {
     weighbridge(&["inspect"]).arg(dir.path().join("x.sig")).assert().code(1).stdout(contains("[MalformedBundle]"));
     weighbridge(&["inspect"]).arg(dir.path().join("y.sig")).assert().code(64).stderr(contains("y.sig"));
     weighbridge(&["inspect"]).arg(dir.path()).assert().code(64).stderr(contains("model.sig"));
+    // Nobody writes into it: whoever opened it would wait for ever.
+    let made = std::process::Command::new("mkfifo").arg(dir.path().join("model.sig")).status().unwrap();
+    assert!(made.success());
+    weighbridge(&["inspect"]).arg(dir.path()).assert().code(64).stderr(contains("not a file"));
 }

@@ -199,6 +199,12 @@ fn a_second_signer_does_not_sign_the_first_ones_signature() {
     assert_eq!(first["predicate"]["resources"], second["predicate"]["resources"]);
     fs::write(dir.path().join("m/no-bundle.sig"), "x").unwrap();
     sign(dir.path(), &["m", "--signature", "third.sig"]).code(0).stdout(contains("2 files"));
+    // A bundle over something else than a model is a file of the model.
+    let (dir, signer) = model(&["a"]);
+    let provenance =
+        json!({ "_type": "https://in-toto.io/Statement/v1", "predicateType": "https://slsa.dev/provenance/v1" });
+    fs::write(dir.path().join("m/provenance.sigstore.json"), signer.sign(&provenance).to_string()).unwrap();
+    sign(dir.path(), &["m"]).code(0).stdout(contains("2 files"));
 }
 
 #[test]

@@ -131,6 +131,8 @@ fn another_identity_issuer_or_root_is_refused() {
 #[test]
 fn half_an_authority_is_wrong_usage() {
     let (dir, _) = certified();
+    let mistyped = "apiVersion: weighbridge.dev/v1alpha1\nkind: ClusterModelPolcy\n";
+    fs::write(dir.path().join("mistyped.yaml"), mistyped).unwrap();
     for (arguments, text) in [
         (&["--identity", "a"][..], "give --issuer too"),
         (&["--identity-regexp", "a"], "give --issuer too"),
@@ -146,6 +148,7 @@ fn half_an_authority_is_wrong_usage() {
         (&["--certificate-roots", "m/a"], "BEGIN CERTIFICATE"),
         (&["--certificate-roots", "nothing.pem"], "nothing.pem"),
         (&["--policy", "m/a"], "no ClusterModelPolicy"),
+        (&["--policy", "mistyped.yaml"], "ClusterModelPolcy"),
         (&["--policy", "nothing.yaml"], "nothing.yaml"),
         (&["--policy", "nothing.yaml", "--key", "root.pem"], "cannot be used with"),
     ] {
@@ -164,6 +167,20 @@ fn twice_signed() -> TempDir {
         fs::write(dir.path().join("m").join(bundle), signed).unwrap();
     }
     dir
+}
+
+/// Policies as `kubectl get --output yaml` writes them.
+fn listed(policies: &[String]) -> String {
+    let items: String = (policies.iter())
+        .map(|policy| {
+            let lines = policy.lines().filter(|line| *line != "---");
+            lines
+                .enumerate()
+                .map(|(at, line)| format!("{}{line}\n", if at == 0 { "- " } else { "  " }))
+                .collect::<String>()
+        })
+        .collect();
+    format!("apiVersion: v1\nkind: List\nitems:\n{items}")
 }
 
 /// A policy of that name, in YAML.
@@ -194,6 +211,7 @@ fn a_policy_means_what_it_means_in_a_cluster() {
         (policy("p", 1, &[&one]) + &policy("q", 1, &[&third]), 1, "policy q: "),
         (policy("p", 1, &[&inline("x", "no key")]), 2, "[PolicyInvalid]"),
         (policy("p", 1, &[&one, &inline("x", "no key")]), 2, "[PolicyInvalid]"),
+        (listed(&[policy("p", 1, &[&one]), policy("q", 1, &[&third])]), 1, "policy q: "),
     ] {
         fs::write(dir.path().join("policy.yaml"), &policies).unwrap();
         verify(dir.path(), &["m", "--policy", "policy.yaml"]).code(code).stdout(contains(text));

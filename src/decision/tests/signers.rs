@@ -173,6 +173,11 @@ fn several_are_required_of_distinct_authorities_and_signers() {
     let mail = SignerStatus { names: vec!["email:ml@acme.com".into()], ..certificate("m") };
     let both = || vec![pki("c", &[]), sigstore("s", ".*")];
     assert_eq!(judged(2, both(), &[mail.clone(), keyless("ml@acme.com")]), "UntrustedSigner", "one address");
+    assert_eq!(
+        judged(2, both(), &[mail.clone(), keyless("ML@Acme.com")]),
+        "UntrustedSigner",
+        "one address, in capitals"
+    );
     assert_eq!(judged(2, both(), &[mail, keyless("qa@acme.com")]), "c");
 }
 

@@ -96,7 +96,15 @@ pub fn hash_files(
     let threads = threads(files, hashing);
     let job = Job { root, hashing, advance, queue: Queue::new(files, hashing), crew: Crew::new(threads) };
     let parts = thread::scope(|scope| {
-        let others: Vec<_> = (1..threads).map(|_| scope.spawn(|| Worker::run(&job))).collect();
+        let start = |_| match thread::Builder::new().spawn_scoped(scope, || Worker::run(&job)) {
+            Ok(other) => Some(other),
+            Err(_) => {
+                // No more threads are to be had: as if it had come and found nothing to do.
+                drop(job.crew.begin());
+                None
+            }
+        };
+        let others: Vec<_> = (1..threads).filter_map(start).collect();
         let mut outcome = Worker::run(&job);
         for other in others {
             match (other.join(), &mut outcome) {

@@ -70,6 +70,11 @@ pub enum KeylessError {
     /// A part is not well-formed.
     #[error("its Sigstore evidence is malformed: {0}")]
     Malformed(String),
+    /// A statement of many files whose signature a Rekor v1 log has.
+    #[error(
+        "its statement is too large for a signature that Rekor v1 logged; sign it with an instance that has Rekor v2"
+    )]
+    TooLarge,
     /// Well-formed, in a way that this version does not verify.
     #[error("its Sigstore evidence is of a kind that is not supported: {0}")]
     Unsupported(String),
@@ -124,6 +129,7 @@ impl KeylessError {
             | KeylessError::Altered { .. }
             | KeylessError::Contradiction(_) => RejectionCode::SignatureInvalid,
             KeylessError::Missing(_) | KeylessError::Malformed(_) => RejectionCode::MalformedBundle,
+            KeylessError::TooLarge => RejectionCode::TooLarge,
             KeylessError::Unsupported(_) => RejectionCode::UnsupportedBundle,
         }
     }

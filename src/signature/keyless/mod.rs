@@ -49,6 +49,11 @@ use crate::model::{Digest, DigestError, HashAlgorithm};
 /// service drift apart in weeks.
 const MAX_CLOCK_SKEW: SignedDuration = SignedDuration::from_mins(5);
 
+/// The largest statement that is verified as an envelope, in bytes. The verifier makes a tree of it before it has checked
+/// any signature, in which two bytes of the worst text take 32, and twice that while a list grows: this stays within a
+/// verifier's 1 GiB. It is enough for some 80,000 files; what Rekor v2 logged is not bound by it.
+const MAX_ENVELOPE_BYTES: usize = 16 << 20;
+
 /// The identity that signed, and what proved it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeylessFacts {
@@ -90,10 +95,12 @@ pub(super) fn verify(
 /// Rekor v2 logs a signature over an envelope as one over the bytes that DSSE makes of it. As such it is verified: the
 /// verifier would copy the payload, which may have 200 MB, and make a tree of the statement in it, which takes more than
 /// a KiB for each file. What Rekor v1 logged it can verify in no other way.
-fn whole(bundle: &Bundle, evidence: &Evidence) -> Result<(SigstoreBundle, Sha256Hash), StatementError> {
+fn whole(bundle: &Bundle, evidence: &Evidence) -> Result<(SigstoreBundle, Sha256Hash), Rejection> {
     if evidence.is_logged_by_hash() {
         let signed = dsse::signed_digest(&SHA256, PAYLOAD_TYPE, &bundle.payload);
         Ok((evidence.with_message(&bundle.signature), hash(signed.as_ref())?))
+    } else if bundle.payload.len() > MAX_ENVELOPE_BYTES {
+        Err(KeylessError::TooLarge.into())
     } else {
         let whole = evidence.with_envelope(PAYLOAD_TYPE, &bundle.payload, &bundle.signature);
         Ok((whole, subject(&bundle.payload)?))
