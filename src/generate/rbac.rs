@@ -63,7 +63,8 @@ const OPERATOR_NAME: &str = "weighbridge-operator";
 
 type Words = &'static [&'static str];
 
-const fn webhook(
+const fn grant(
+    account: Account,
     scope: Scope,
     group: &'static str,
     resources: Words,
@@ -71,89 +72,78 @@ const fn webhook(
     names: Names,
     why: &'static str,
 ) -> Grant {
-    Grant { account: Webhook, scope, group, resources, verbs, names, why }
-}
-
-const fn operator(
-    scope: Scope,
-    group: &'static str,
-    resources: Words,
-    verbs: Words,
-    names: Names,
-    why: &'static str,
-) -> Grant {
-    Grant { account: Operator, scope, group, resources, verbs, names, why }
+    Grant { account, scope, group, resources, verbs, names, why }
 }
 
 #[rustfmt::skip]
 const GRANTS: &[Grant] = &[
     // The webhook decides from its index: it reads, and asks for records.
-    webhook(Cluster, "", &["namespaces", "persistentvolumeclaims", "persistentvolumes"], FOLLOW, Any,
+    grant(Webhook, Cluster, "", &["namespaces", "persistentvolumeclaims", "persistentvolumes"], FOLLOW, Any,
         "which policies match, and what lies behind a claim"),
-    webhook(Cluster, API, &["clustermodelpolicies", "modelverifications"], FOLLOW, Any,
+    grant(Webhook, Cluster, API, &["clustermodelpolicies", "modelverifications"], FOLLOW, Any,
         "what to decide by"),
-    webhook(Cluster, API, &["modelverifications"], &["create"], Any,
+    grant(Webhook, Cluster, API, &["modelverifications"], &["create"], Any,
         "a Pod used what has no record yet; a guard keeps its status out of reach"),
-    webhook(Own, API, &["backingstores"], FOLLOW, Any,
+    grant(Webhook, Own, API, &["backingstores"], FOLLOW, Any,
         "write epochs"),
-    webhook(Own, "", &["configmaps"], FOLLOW, Any,
+    grant(Webhook, Own, "", &["configmaps"], FOLLOW, Any,
         "public keys that policies refer to, by label"),
-    webhook(Own, "", &["secrets"], FOLLOW, TrustSecrets,
+    grant(Webhook, Own, "", &["secrets"], FOLLOW, TrustSecrets,
         "public keys that policies refer to, each by its name: a right to list all would include the key of the CA"),
-    webhook(Own, "", &["secrets"], FOLLOW, Only(&[SERVING_SECRET]),
+    grant(Webhook, Own, "", &["secrets"], FOLLOW, Only(&[SERVING_SECRET]),
         "the serving pair"),
-    webhook(Own, "coordination.k8s.io", &["leases"], APPLY, Any,
+    grant(Webhook, Own, "coordination.k8s.io", &["leases"], APPLY, Any,
         "what each replica serves"),
 
     // The operator: what workloads use.
-    operator(Cluster, "", &["namespaces", "persistentvolumeclaims", "persistentvolumes", "pods"], FOLLOW, Any,
+    grant(Operator, Cluster, "", &["namespaces", "persistentvolumeclaims", "persistentvolumes", "pods"], FOLLOW, Any,
         "what workloads use, and what lies behind it"),
-    operator(Cluster, "", &["nodes"], &["get"], Any,
+    grant(Operator, Cluster, "", &["nodes"], &["get"], Any,
         "whether the node of a writer that vanished is gone with it"),
-    operator(Cluster, "apps", &["daemonsets", "deployments", "replicasets", "statefulsets"], FOLLOW, Any,
+    grant(Operator, Cluster, "apps", &["daemonsets", "deployments", "replicasets", "statefulsets"], FOLLOW, Any,
         "what workloads use"),
-    operator(Cluster, "batch", &["cronjobs", "jobs"], FOLLOW, Any,
+    grant(Operator, Cluster, "batch", &["cronjobs", "jobs"], FOLLOW, Any,
         "what workloads use"),
     // The operator: records and their verifiers.
-    operator(Cluster, "", &["persistentvolumeclaims"], &["get"], Any,
+    grant(Operator, Cluster, "", &["persistentvolumeclaims"], &["get"], Any,
         "whether a claim is still the one that was read, before what was found counts"),
-    operator(Cluster, "", &["pods"], &["get", "create", "delete"], Any,
+    grant(Operator, Cluster, "", &["pods"], &["get", "create", "delete"], Any,
         "verifier Pods; a guard limits this account to them"),
-    operator(Cluster, API, &["clustermodelpolicies"], FOLLOW, Any,
+    grant(Operator, Cluster, API, &["clustermodelpolicies"], FOLLOW, Any,
         "what to verify"),
-    operator(Cluster, API, &["clustermodelpolicies/status"], &["patch"], Any,
+    grant(Operator, Cluster, API, &["clustermodelpolicies/status"], &["patch"], Any,
         "what became of a policy"),
-    operator(Cluster, API, &["modelverifications", "workloadverifications"], &["list", "watch", "create", "patch", "delete"], Any,
+    grant(Operator, Cluster, API, &["modelverifications", "workloadverifications"], &["list", "watch", "create", "patch", "delete"], Any,
         "records and the status that people look up"),
-    operator(Cluster, API, &["modelverifications/status", "workloadverifications/status"], &["patch"], Any,
+    grant(Operator, Cluster, API, &["modelverifications/status", "workloadverifications/status"], &["patch"], Any,
         "this account alone writes it"),
-    operator(Cluster, "events.k8s.io", &["events"], &["create", "patch"], Any,
+    grant(Operator, Cluster, "events.k8s.io", &["events"], &["create", "patch"], Any,
         "to say what happened, where people look"),
-    operator(Own, API, &["backingstores"], &["list", "watch", "create", "delete"], Any,
+    grant(Operator, Own, API, &["backingstores"], &["list", "watch", "create", "delete"], Any,
         "write epochs"),
-    operator(Own, API, &["backingstores/status"], &["patch"], Any,
+    grant(Operator, Own, API, &["backingstores/status"], &["patch"], Any,
         "write epochs"),
-    operator(Own, "", &["configmaps"], FOLLOW, Any,
+    grant(Operator, Own, "", &["configmaps"], FOLLOW, Any,
         "public keys that policies refer to, by label"),
-    operator(Own, "", &["secrets"], FOLLOW, TrustSecrets,
+    grant(Operator, Own, "", &["secrets"], FOLLOW, TrustSecrets,
         "public keys that policies refer to, each by its name"),
     // The operator: the webhook's registration.
-    operator(Cluster, "admissionregistration.k8s.io", &["validatingwebhookconfigurations"], &["create"], Any,
+    grant(Operator, Cluster, "admissionregistration.k8s.io", &["validatingwebhookconfigurations"], &["create"], Any,
         "to register the webhook; creation cannot be limited by name"),
-    operator(Cluster, "admissionregistration.k8s.io", &["validatingwebhookconfigurations"],
+    grant(Operator, Cluster, "admissionregistration.k8s.io", &["validatingwebhookconfigurations"],
         &["get", "update", "patch", "delete"], Only(&[WEBHOOK_CONFIGURATION]),
         "to keep, arm and remove our own registration"),
-    operator(Cluster, "rbac.authorization.k8s.io", &["clusterroles"], &["get"], Only(&[OPERATOR_NAME]),
+    grant(Operator, Cluster, "rbac.authorization.k8s.io", &["clusterroles"], &["get"], Only(&[OPERATOR_NAME]),
         "our own, which owns the registration, so that it goes when the chart goes"),
-    operator(Own, "", &["configmaps"], &["create"], Any,
+    grant(Operator, Own, "", &["configmaps"], &["create"], Any,
         "the probe, as a dry run, before the webhook is armed"),
-    operator(Own, "", &["secrets"], &["create"], Any,
+    grant(Operator, Own, "", &["secrets"], &["create"], Any,
         "the CA and the serving pair; creation cannot be limited by name"),
-    operator(Own, "", &["secrets"], &["get", "patch"], Only(&[SERVING_SECRET, CA_SECRET]),
+    grant(Operator, Own, "", &["secrets"], &["get", "patch"], Only(&[SERVING_SECRET, CA_SECRET]),
         "to renew the CA and the serving pair"),
-    operator(Own, "coordination.k8s.io", &["leases"], &["get", "list", "watch", "create", "update", "patch"], Any,
+    grant(Operator, Own, "coordination.k8s.io", &["leases"], &["get", "list", "watch", "create", "update", "patch"], Any,
         "leadership, and what each replica of the webhook serves"),
-    operator(Own, "apps", &["deployments/scale"], &["patch"], Only(&[OPERATOR_NAME]),
+    grant(Operator, Own, "apps", &["deployments/scale"], &["patch"], Only(&[OPERATOR_NAME]),
         "uninstalling stops the operator first, else it would register the webhook again"),
 ];
 
