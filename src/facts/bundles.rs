@@ -15,6 +15,8 @@ use crate::signature::{Bundle, Rejection, RejectionCode, Signer, Statement, Trus
 pub(super) struct Bundles {
     /// Where the one that is used lies, fit to be shown.
     pub(super) at: String,
+    /// The manifest's digest.
+    pub(super) manifest_digest: Digest,
     /// What it states. Paths that not every counting signer ignored are not ignored.
     pub(super) statement: Statement,
     /// Who signed, by all that count; or why nobody's signature holds.
@@ -115,7 +117,7 @@ fn together(mut looked: Vec<Looked>, at: usize, mut statement: Statement) -> Bun
         };
         others.push(OtherBundle { name: shown(other.name.as_ref().map_or(&other.at, |name| name.as_str())), ignored });
     }
-    Bundles { at: used.at, statement, signers, others, names }
+    Bundles { at: used.at, manifest_digest: used.manifest, statement, signers, others, names }
 }
 
 fn because(rejection: &Rejection) -> BundleIgnored {

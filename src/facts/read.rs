@@ -67,7 +67,7 @@ fn gather(
     report.model_root = Some(located.root.to_string());
     report.bundle = Some(located.bundle_at.clone());
     report.signature_verified = Some(false);
-    let Bundles { at, statement, signers, others, names } = bundles::look(&mut located, trust, now)?;
+    let Bundles { at, manifest_digest, statement, signers, others, names } = bundles::look(&mut located, trust, now)?;
     report.bundle = Some(at);
     report.other_bundles = others;
     let signature = match signers {
@@ -80,7 +80,7 @@ fn gather(
         Err(rejection) => return Err(rejection.into()),
     };
     report.model_digest = Some(statement.manifest.root_digest());
-    report.manifest_digest = Some(statement.manifest.manifest_digest());
+    report.manifest_digest = Some(manifest_digest);
     report.files = Some(statement.manifest.files().len() as u64);
     if signature.is_ok() {
         admit(&report.signers, &report.other_bundles)?;
