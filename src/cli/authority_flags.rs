@@ -1,13 +1,12 @@
 //! The flags that say whose signature counts, and what they mean: a policy.
 
 use std::fs::File;
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 
 use super::model_flags::shown_path;
-use super::{UsageError, policy_file};
+use super::{UsageError, policy_file, text_file};
 use crate::api::v1alpha1::{
     Authority, CertificateAuthority, CertificateProfile, CertificateSubject, ClusterModelPolicy,
     ClusterModelPolicySpec, Content, KeyAuthority, KeylessAuthority, KeylessIdentity, Match, Roots, TrustedRoot,
@@ -218,8 +217,6 @@ impl AuthorityFlags {
 }
 
 fn read(flag: &str, file: &Path) -> Result<String, UsageError> {
-    let mut text = String::new();
-    let read = File::open(file).and_then(|open| open.take(MAX_TRUST_BYTES).read_to_string(&mut text));
-    read.map_err(|error| UsageError(format!("{flag} {}: {error}", shown_path(file))))?;
-    Ok(text)
+    let read = File::open(file).and_then(|open| text_file::read(open, MAX_TRUST_BYTES));
+    read.map_err(|error| UsageError(format!("{flag} {}: {error}", shown_path(file))))
 }

@@ -6,11 +6,12 @@ use std::num::NonZeroU64;
 use clap::{Args, ValueEnum};
 use serde_json::json;
 
+use super::facts_text::resources;
 use super::model_flags::{Model, ModelFlags};
 use super::progress::Bar;
 use super::{Exit, Output, UsageError, print_finding};
 use crate::facts::{Measure, Measured, measure};
-use crate::model::{Entry, HashAlgorithm, Hashing, Method, shown};
+use crate::model::{HashAlgorithm, Hashing, Method, shown};
 
 /// Print the digests of a model: of every file, and of all of them together.
 ///
@@ -128,9 +129,6 @@ fn bytes(text: &str) -> Result<NonZeroU64, String> {
 fn print(out: &mut dyn Write, output: Output, measured: &Measured) -> io::Result<()> {
     let Measured { manifest, bytes, left_out, serialization } = measured;
     if output == Output::Json {
-        let algorithm = manifest.method().algorithm_name(manifest.algorithm());
-        let resource = |entry: Entry| json!({ "name": entry.to_string(), "algorithm": algorithm, "digest": entry.digest.to_hex() });
-        let resources: Vec<serde_json::Value> = manifest.entries().map(resource).collect();
         let result = json!({
             "version": 1,
             "modelDigest": manifest.root_digest(),
@@ -139,7 +137,7 @@ fn print(out: &mut dyn Write, output: Output, measured: &Measured) -> io::Result
             "bytes": bytes,
             "allowSymlinks": serialization.allow_symlinks,
             "leftOut": { "first": left_out.first(), "count": left_out.count() },
-            "resources": resources,
+            "resources": resources(manifest),
         });
         return writeln!(out, "{result}");
     }

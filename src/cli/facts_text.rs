@@ -5,6 +5,9 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 use indicatif::{HumanBytes, HumanDuration};
+use serde_json::{Value, json};
+
+use crate::model::{Entry, Manifest};
 
 /// Below this many bytes a rate would be that of starting up, not of reading.
 const MIN_BYTES_WITH_RATE: u64 = 64 << 20;
@@ -43,4 +46,12 @@ impl<'a> Rows<'a> {
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
         self.row("left out", &format!("{}{more}", first.join(", ")))
     }
+}
+
+/// The digests of a manifest as OMS lists them.
+pub(super) fn resources(manifest: &Manifest) -> Vec<Value> {
+    let algorithm = manifest.method().algorithm_name(manifest.algorithm());
+    let resource =
+        |entry: Entry| json!({ "name": entry.to_string(), "algorithm": algorithm, "digest": entry.digest.to_hex() });
+    manifest.entries().map(resource).collect()
 }

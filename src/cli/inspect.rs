@@ -8,7 +8,7 @@ use clap::Args;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::facts_text::Rows;
+use super::facts_text::{Rows, resources};
 use super::model_flags::shown_path;
 use super::{Exit, Output, UsageError, print_finding};
 use crate::facts::Finding;
@@ -127,9 +127,6 @@ fn print_certificate(rows: &mut Rows<'_>, leaf: Option<&ClaimedCertificate>) -> 
 fn object(signer: &Claimed, statement: &Statement) -> Value {
     let Statement { manifest, serialization } = statement;
     let algorithm = manifest.method().algorithm_name(manifest.algorithm());
-    let resources: Vec<Value> = (manifest.entries())
-        .map(|entry| json!({ "name": entry.to_string(), "algorithm": algorithm, "digest": entry.digest.to_hex() }))
-        .collect();
     json!({
         "version": 1,
         "verified": false,
@@ -141,7 +138,7 @@ fn object(signer: &Claimed, statement: &Statement) -> Value {
         "ignorePaths": serialization.ignore_paths.iter().map(ResourceName::as_str).collect::<Vec<_>>(),
         "modelDigest": manifest.root_digest(),
         "manifestDigest": manifest.manifest_digest(),
-        "resources": resources,
+        "resources": resources(manifest),
     })
 }
 

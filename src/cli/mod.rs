@@ -18,6 +18,7 @@ mod process;
 mod progress;
 mod record;
 mod sign;
+mod text_file;
 mod uninstall;
 mod verifier;
 mod verifier_flags;

@@ -2,15 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::Read as _;
 use std::path::Path;
 
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::UsageError;
 use super::model_flags::shown_path;
+use super::{UsageError, text_file};
 use crate::api::v1alpha1::ClusterModelPolicy;
 use crate::model::shown_to;
 use crate::policy::{CompiledPolicies, TrustSources};
@@ -24,12 +23,8 @@ const MAX_POLICY_BYTES: u64 = 16 << 20;
 /// what people keep in one file; one of ours that is not understood is an error.
 pub(super) fn read(path: &Path) -> Result<CompiledPolicies, UsageError> {
     let wrong = |problem: &str| UsageError(format!("--policy {}: {problem}", shown_path(path)));
-    let mut text = String::new();
-    let read = File::open(path).and_then(|file| file.take(MAX_POLICY_BYTES + 1).read_to_string(&mut text));
-    read.map_err(|error| wrong(&error.to_string()))?;
-    if text.len() as u64 > MAX_POLICY_BYTES {
-        return Err(wrong(&format!("it is larger than {MAX_POLICY_BYTES} bytes; give the policies alone")));
-    }
+    let read = File::open(path).and_then(|file| text_file::read(file, MAX_POLICY_BYTES));
+    let text = read.map_err(|error| wrong(&error.to_string()))?;
     let (policies, trust) = parse(&text).map_err(|error| wrong(&error))?;
     if policies.is_empty() {
         return Err(wrong("no ClusterModelPolicy in it"));

@@ -1,7 +1,7 @@
 //! `weighbridge sign`: I vouch for this model.
 
 use std::fs::{self, File};
-use std::io::{self, IsTerminal as _, Read as _, Write};
+use std::io::{self, IsTerminal as _, Write};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -13,7 +13,7 @@ use super::digest::How;
 use super::facts_text::{Rows, heading};
 use super::model_flags::{Model, ModelFlags, name_in, shown_path};
 use super::progress::Bar;
-use super::{Exit, Output, UsageError, new_file, print_finding};
+use super::{Exit, Output, UsageError, new_file, print_finding, text_file};
 use crate::api::v1alpha1::UnknownCode;
 use crate::facts::{Finding, Measure, Measured, measure};
 use crate::model::ResourceName;
@@ -232,10 +232,7 @@ fn open_key(path: &Path, allow_shared: bool) -> Result<File, UsageError> {
 }
 
 fn read_text(path: &Path, file: File) -> Result<String, UsageError> {
-    let mut text = String::new();
-    let read = file.take(MAX_SECRET_BYTES).read_to_string(&mut text);
-    read.map_err(|error| UsageError(format!("{}: {error}", shown_path(path))))?;
-    Ok(text)
+    text_file::read(file, MAX_SECRET_BYTES).map_err(|error| UsageError(format!("{}: {error}", shown_path(path))))
 }
 
 /// A passphrase without the line break that editors put at its end.
