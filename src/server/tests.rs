@@ -194,20 +194,27 @@ async fn a_renewed_pair_costs_no_call() {
 async fn a_process_that_ends_in_order_loses_no_call() {
     let mut ending = Served::start(hello(), Limits::default()).await;
     let staying = Arc::new(Served::start(hello(), Limits::default()).await);
+    let calls = Arc::new(AtomicUsize::new(0));
     let mut clients = JoinSet::new();
     for _ in 0..4 {
-        let (mut client, staying) = (ending.client().await, Arc::clone(&staying));
+        let (mut client, staying, calls) = (ending.client().await, Arc::clone(&staying), Arc::clone(&calls));
         clients.spawn(async move {
             for _ in 0..30 {
                 if !client.hello().await {
                     client = staying.client().await;
                 }
+                calls.fetch_add(1, Ordering::Relaxed);
             }
         });
     }
     let (mut idle, mut late) = (ending.client().await, ending.client().await);
     assert!(idle.hello().await);
-    sleep(Duration::from_millis(150)).await;
+    let busy = async {
+        while calls.load(Ordering::Relaxed) < 12 {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(MOMENT, busy).await.expect("the clients call");
     ending.phase.send_replace(Phase::LameDuck);
     assert!(!ending.client().await.hello().await, "a lame duck still takes new connections, for one call each");
     ending.phase.send_replace(Phase::Draining);
