@@ -7,7 +7,6 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
-use sha2::{Digest, Sha256};
 
 use super::facts;
 use super::gone::GonePods;
@@ -15,6 +14,7 @@ use super::snapshot::{Objects, Snapshot, Workload, WorkloadKey};
 use super::table::Table;
 use crate::api::v1alpha1::{BackingStore, ClusterModelPolicy, ModelVerification, WorkloadVerification};
 use crate::decision::{ClaimFacts, ClaimKey, Evidence, NamespaceFacts, Records, StoreFacts, VolumeFacts};
+use crate::model::{HashAlgorithm, Hasher};
 use crate::policy::{CompiledPolicies, TrustSources};
 
 /// What is known at this moment, kind by kind.
@@ -167,10 +167,10 @@ fn trust_sources(objects: &Objects) -> TrustSources {
 
 /// See [`Snapshot::policy_hash`].
 fn policy_hash(policies: &BTreeMap<String, Arc<ClusterModelPolicy>>, trust: &TrustSources) -> String {
-    let mut hash = Sha256::new();
+    let mut hash = Hasher::new(HashAlgorithm::Sha256);
     let mut feed = |text: &str| {
-        hash.update((text.len() as u64).to_be_bytes());
-        hash.update(text);
+        hash.update(&(text.len() as u64).to_be_bytes());
+        hash.update(text.as_bytes());
     };
     for (name, policy) in policies {
         feed(name);
@@ -184,7 +184,7 @@ fn policy_hash(policies: &BTreeMap<String, Arc<ClusterModelPolicy>>, trust: &Tru
             feed(text);
         }
     }
-    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    hash.finish().to_hex()
 }
 
 #[cfg(test)]

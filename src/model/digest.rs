@@ -127,14 +127,19 @@ impl Digest {
 
     /// The bytes in lower-case hexadecimal digits, without the algorithm.
     pub fn to_hex(&self) -> String {
-        let mut hex = String::with_capacity(self.as_bytes().len() * 2);
-        for byte in self.as_bytes() {
-            for nibble in [byte >> 4, byte & 15] {
-                hex.push(char::from_digit(nibble.into(), 16).unwrap_or('?'));
-            }
-        }
-        hex
+        hex(self.as_bytes())
     }
+}
+
+/// Bytes in lower-case hexadecimal digits.
+pub fn hex(bytes: &[u8]) -> String {
+    let mut hex = String::with_capacity(bytes.len() * 2);
+    for byte in bytes {
+        for nibble in [byte >> 4, byte & 15] {
+            hex.push(char::from_digit(nibble.into(), 16).unwrap_or('?'));
+        }
+    }
+    hex
 }
 
 fn nibble(digit: u8) -> Result<u8, DigestError> {

@@ -25,7 +25,7 @@ mod tree;
 
 pub use beneath::{Folder, FolderError, Identity, Kind, Links, ReadCode, Seen};
 pub use compare::{ContentMismatch, ContentRules, Found, NAMES_SHOWN, Names};
-pub use digest::{Digest, DigestError, HashAlgorithm};
+pub use digest::{Digest, DigestError, HashAlgorithm, hex};
 pub use hash::{HashError, Hashing, hash_files};
 pub use hasher::Hasher;
 pub use manifest::{Entry, FileDigests, HashedFile, MAX_RESOURCES, Manifest, ManifestError};

@@ -15,6 +15,7 @@ pub mod call;
 pub mod certificates;
 pub mod conditions;
 pub mod events;
+mod nonce;
 mod owner;
 pub mod policies;
 pub mod records;

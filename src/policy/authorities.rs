@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use super::trust::{NamedPiece, TrustPiece, canonical, profile_of};
+use super::trust::{NamedPiece, TrustPiece, profile_of};
 use super::{CompiledAuthority, TrustSources};
 use crate::api::v1alpha1::{
     Authority as Listed, CertificateAuthority, CertificateSubject, KeyAuthority, KeyReference, KeylessAuthority,
@@ -55,10 +55,9 @@ fn read_key(key: &KeyAuthority, trust: &TrustSources) -> Read {
     let KeyAuthority { data, config_map_ref, secret_ref } = key;
     let place = |KeyReference { name, key }| (name, key);
     let source = Source::of("key", data, config_map_ref.clone().map(place), secret_ref.clone().map(place))?;
-    let text = source.text(trust)?;
-    let key = PublicKey::from_pem(text).map_err(|error| source.unusable(&error))?;
+    let key = PublicKey::from_pem(source.text(trust)?).map_err(|error| source.unusable(&error))?;
     let name = format!("key {}", key.fingerprint());
-    let piece = TrustPiece::Key { pem: canonical(text) };
+    let piece = TrustPiece::Key { pem: key.pem().to_owned() };
     Ok((Authority::Key { fingerprint: key.fingerprint() }, NamedPiece { name, piece }))
 }
 

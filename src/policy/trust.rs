@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
 
 use crate::api::v1alpha1::CertificateProfile;
+use crate::model::{HashAlgorithm, Hasher};
 use crate::signature::{
     CertificateTrust, KeyError, KeylessTrust, Profile, PublicKey, RootsError, TrustMaterial, TrustedRootError,
 };
@@ -105,12 +105,12 @@ impl TrustSet {
 
     /// `sha256:…` over the sorted names of the pieces: two sets have the same digest if and only if they trust the same.
     pub fn digest(&self) -> String {
-        let mut hash = Sha256::new();
+        let mut hash = Hasher::new(HashAlgorithm::Sha256);
         for name in self.pieces.keys() {
-            hash.update(name);
-            hash.update("\n");
+            hash.update(name.as_bytes());
+            hash.update(b"\n");
         }
-        sha256_text(hash)
+        hash.finish().to_string()
     }
 
     /// What signatures are checked against: all pieces, read.
@@ -119,20 +119,6 @@ impl TrustSet {
         self.pieces().try_for_each(|piece| piece.add_to(&mut material))?;
         Ok(material)
     }
-}
-
-/// The PEM block in a text in which a key was found, without what stands around it, at 64 columns.
-pub(super) fn canonical(text: &str) -> String {
-    let (begin, end) = ("-----BEGIN PUBLIC KEY-----", "-----END PUBLIC KEY-----");
-    let body = text.split_once(begin).and_then(|(_, rest)| rest.split_once(end)).map_or("", |(body, _)| body);
-    let body: Vec<char> = body.chars().filter(|char| !char.is_ascii_whitespace()).collect();
-    let lines: Vec<String> = body.chunks(64).map(|line| line.iter().collect()).collect();
-    format!("{begin}\n{}\n{end}\n", lines.join("\n"))
-}
-
-fn sha256_text(hash: Sha256) -> String {
-    let hex: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("sha256:{hex}")
 }
 
 #[cfg(test)]
@@ -153,15 +139,15 @@ mod tests {
     use super::*;
 
     fn key(pem: &str) -> NamedPiece {
-        let name = format!("key {}", PublicKey::from_pem(pem).unwrap().fingerprint());
-        NamedPiece { name, piece: TrustPiece::Key { pem: canonical(pem) } }
+        let key = PublicKey::from_pem(pem).unwrap();
+        NamedPiece { name: format!("key {}", key.fingerprint()), piece: TrustPiece::Key { pem: key.pem().to_owned() } }
     }
 
     #[test]
     fn spaces_around_a_key_change_nothing() {
         let padded = format!("The release key:\n{}\n\n", KEY_A.replace('\n', "\r\n"));
         assert_eq!(key(&padded), key(KEY_A));
-        assert_eq!(canonical(&padded), KEY_A);
+        assert_eq!(PublicKey::from_pem(&padded).unwrap().pem(), KEY_A);
         assert_ne!(key(KEY_A), key(KEY_B));
     }
 

@@ -100,6 +100,7 @@ pub struct PublicKey {
     curve: Curve,
     fingerprint: Digest,
     oms_hint: String,
+    pem: String,
     spki_der: Vec<u8>,
     parsed: ParsedPublicKey,
 }
@@ -152,7 +153,7 @@ impl PublicKey {
         let parsed = ParsedPublicKey::new(curve.algorithm(), point).map_err(|_| KeyError::Malformed)?;
         let pem = pem_rfc7468::encode_string("PUBLIC KEY", LineEnding::LF, der).map_err(|_| KeyError::Malformed)?;
         let oms_hint = Hasher::sha256(pem.as_bytes()).to_hex();
-        Ok(PublicKey { curve, fingerprint: Hasher::sha256(der), oms_hint, spki_der: der.to_vec(), parsed })
+        Ok(PublicKey { curve, fingerprint: Hasher::sha256(der), oms_hint, pem, spki_der: der.to_vec(), parsed })
     }
 
     /// The curve that it is on.
@@ -169,6 +170,11 @@ impl PublicKey {
     /// hexadecimal digits. Not the fingerprint.
     pub fn oms_hint(&self) -> &str {
         &self.oms_hint
+    }
+
+    /// The key in PEM, as OpenSSL writes it: 64 columns, LF, a final newline. One text for each key.
+    pub fn pem(&self) -> &str {
+        &self.pem
     }
 
     /// Whether a bundle with this hint says that it is signed with this key: by the OMS hint, or by the fingerprint in

@@ -4,7 +4,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
+
+use crate::model::Hasher;
 
 /// The storage behind one or more claims that hold models, and when it may have been written to.
 ///
@@ -64,8 +65,7 @@ const NAME_HASH_CHARS: usize = 20;
 impl BackingStoreSpec {
     /// The one name of the object of this store: `store-<first 20 hex digits of SHA-256 over the identity>`.
     pub fn store_name(&self) -> String {
-        let hex: String = Sha256::digest(&self.identity).iter().map(|byte| format!("{byte:02x}")).collect();
-        format!("store-{}", &hex[..NAME_HASH_CHARS])
+        format!("store-{}", &Hasher::sha256(self.identity.as_bytes()).to_hex()[..NAME_HASH_CHARS])
     }
 }
 

@@ -4,10 +4,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
 
 use super::authority::CertificateProfile;
 use super::codes::{BundleIgnored, Code, Detail, RefusedCode, UnknownCode, VerdictKind};
+use crate::api::names::with_hash;
 
 /// The record of one source: what was found when it was last read, and who signed it.
 ///
@@ -90,10 +90,8 @@ impl ModelVerificationSpec {
     /// three are separated by NUL, which none of them can hold.
     pub fn record_name(&self) -> String {
         let ClaimSource { name, path } = self.source.claim.clone().unwrap_or_default();
-        let hash = Sha256::digest(format!("{name}\0{path}\0{}", self.signature));
-        let head: String = name.chars().take(NAME_CLAIM_CHARS).collect();
-        let hex: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
-        format!("{}-{}", head.trim_end_matches(['.', '-']), &hex[..NAME_HASH_CHARS])
+        let whole = format!("{name}\0{path}\0{}", self.signature);
+        with_hash(&name, NAME_CLAIM_CHARS, &whole, NAME_HASH_CHARS)
     }
 
     /// The record of a claim's path whose bundle is looked for.

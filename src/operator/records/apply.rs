@@ -25,6 +25,7 @@ use super::verifier_pod::{Order, VerifierSettings, build, name};
 use crate::api::v1alpha1::{ModelVerification, ModelVerificationStatus, Run, UnknownCode};
 use crate::facts::whole;
 use crate::operator::call::{CallFailed, FIELD_MANAGER, outdated};
+use crate::operator::nonce;
 
 /// How long a verifier that no longer counts may take to end, in seconds: it has nothing to save.
 const GRACE_SECONDS: u32 = 1;
@@ -36,17 +37,6 @@ pub(super) struct Hands<'a> {
     pub(super) metrics: &'a Metrics,
     pub(super) memory: &'a mut Memory,
     pub(super) now: Timestamp,
-}
-
-/// 128 random bits as hexadecimal digits. They bind a result to its run; they prove no origin.
-fn nonce() -> String {
-    let mut bytes = [0_u8; 16];
-    // The generator of the crypto library fails only where the kernel gives no randomness at all: without it there is
-    // no run.
-    match aws_lc_rs::rand::fill(&mut bytes) {
-        Ok(()) => bytes.iter().map(|byte| format!("{byte:02x}")).collect(),
-        Err(_) => String::new(),
-    }
 }
 
 impl Hands<'_> {
@@ -86,11 +76,10 @@ impl Hands<'_> {
         why: Why,
         signature_only: bool,
     ) -> Result<(), CallFailed> {
-        let nonce = nonce();
-        if nonce.is_empty() {
+        let Some(nonce) = nonce::fresh() else {
             warn!("the system gives no random numbers: no run begins");
             return Ok(());
-        }
+        };
         let (ids, tried_ids, _) = next.next_ids();
         let run = Run {
             pod: Some(name(&next.name, &nonce)),

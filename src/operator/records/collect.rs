@@ -9,11 +9,10 @@ use std::fmt;
 
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use serde_json::Value;
-use sha2::{Digest as _, Sha256};
 
 use super::verifier_pod::CONTAINER;
 use crate::api::v1alpha1::UnknownCode;
-use crate::model::shown_to;
+use crate::model::{Hasher, shown_to};
 
 /// Fields of our container that must not differ.
 const CONTAINER_FIELDS: [&str; 17] = [
@@ -95,8 +94,7 @@ impl Essence {
     /// `sha256:…` over all parts.
     pub fn digest(&self) -> String {
         let json = serde_json::to_vec(&self.0).unwrap_or_default();
-        let hex: String = Sha256::digest(json).iter().map(|byte| format!("{byte:02x}")).collect();
-        format!("sha256:{hex}")
+        Hasher::sha256(&json).to_string()
     }
 }
 

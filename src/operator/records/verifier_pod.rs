@@ -11,7 +11,8 @@ use k8s_openapi::api::core::v1::{
     ResourceRequirements, SELinuxOptions, SeccompProfile, SecurityContext, Toleration, Volume, VolumeMount,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
-use sha2::{Digest as _, Sha256};
+
+use crate::api::names::with_hash;
 
 use crate::workload::Ids;
 
@@ -132,9 +133,7 @@ impl Placement {
 
 /// The name of the Pod of one run.
 pub fn name(record: &str, nonce: &str) -> String {
-    let head: String = record.chars().take(NAME_RECORD_CHARS).collect();
-    let hex: String = Sha256::digest(nonce).iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("{NAME_PREFIX}{}-{}", head.trim_end_matches(['.', '-']), &hex[..NAME_HASH_CHARS])
+    format!("{NAME_PREFIX}{}", with_hash(record, NAME_RECORD_CHARS, nonce, NAME_HASH_CHARS))
 }
 
 /// The Pod of one run.

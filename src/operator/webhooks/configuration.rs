@@ -16,9 +16,9 @@ use k8s_openapi::api::admissionregistration::v1::{
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{
     LabelSelector, LabelSelectorRequirement, ObjectMeta, OwnerReference,
 };
-use sha2::{Digest, Sha256};
 
 use super::{ARMED, CONFIGURATION, Settings};
+use crate::api::names::with_hash;
 use crate::api::probe::PROBE_OBJECT;
 use crate::policy::EXEMPT_NAMESPACES;
 
@@ -32,6 +32,8 @@ pub const MAX_SCOPES: usize = 32;
 const TIMEOUT_SECONDS: i32 = 5;
 /// Longest part of an entry's name that comes from a policy: the name of an entry has at most 253 characters.
 const MAX_POLICY_IN_NAME: usize = 200;
+/// Hex digits of the hash in a name that is cut: 40 bits tell the few policies of a cluster apart.
+const NAME_HASH_CHARS: usize = 10;
 /// Path of the webhook that judges.
 const VALIDATE_PATH: &str = "/validate";
 /// Path of the webhook that answers probes.
@@ -210,17 +212,7 @@ fn name_part(policy: &str) -> String {
     if policy.len() <= MAX_POLICY_IN_NAME {
         return policy.to_owned();
     }
-    let hash = Sha256::digest(policy);
-    let start: String = policy.chars().take(MAX_POLICY_IN_NAME - 11).collect();
-    format!(
-        "{}-{:02x}{:02x}{:02x}{:02x}{:02x}",
-        start.trim_end_matches(['.', '-']),
-        hash[0],
-        hash[1],
-        hash[2],
-        hash[3],
-        hash[4]
-    )
+    with_hash(policy, MAX_POLICY_IN_NAME - 1 - NAME_HASH_CHARS, policy, NAME_HASH_CHARS)
 }
 
 /// The same selector, spelt in the one way in which equal ones are equal.

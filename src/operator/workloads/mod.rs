@@ -18,9 +18,9 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use kube::Client;
 use prometheus::IntGaugeVec;
-use sha2::{Digest as _, Sha256};
 use tracing::warn;
 
+use crate::api::names::with_hash;
 use crate::api::v1alpha1::WorkloadReference;
 use crate::decision::{MAX_EVIDENCE_AGE, decide};
 use crate::index::Snapshot;
@@ -113,9 +113,7 @@ pub fn name(workload: &WorkloadReference) -> String {
     if whole.len() <= MAX_NAME_CHARS {
         return whole;
     }
-    let hex: String = Sha256::digest(&whole).iter().map(|byte| format!("{byte:02x}")).collect();
-    let head: String = whole.chars().take(MAX_NAME_CHARS - 1 - NAME_HASH_CHARS).collect();
-    format!("{}-{}", head.trim_end_matches(['.', '-']), &hex[..NAME_HASH_CHARS])
+    with_hash(&whole, MAX_NAME_CHARS - 1 - NAME_HASH_CHARS, &whole, NAME_HASH_CHARS)
 }
 
 #[cfg(test)]
