@@ -8,7 +8,7 @@ use super::authorities;
 use super::matching::Matching;
 use super::selector::{Selector, understood};
 use super::{Actions, CompiledPolicy, ContentRules, TrustSources};
-use crate::api::v1alpha1::{ClusterModelPolicy, ClusterModelPolicySpec, Content, Match, ValidationAction};
+use crate::api::v1alpha1::{ClusterModelPolicy, ClusterModelPolicySpec, Content, Match, ValidationAction, WhileServing};
 
 /// `maxAge`, where it is not given: so many times `reverifyAfter`, so that a few failed runs make nothing stale.
 const MAX_AGE_RUNS: i32 = 7;
@@ -25,16 +25,17 @@ pub(super) fn policy(policy: &ClusterModelPolicy, trust: &TrustSources) -> Compi
     let authorities = authorities::compile(authorities, trust, &mut problems);
     let required = usize::try_from(*required).unwrap_or(usize::MAX).max(1);
     problems.extend(authorities::unsatisfiable(&authorities, required, problems.is_empty()));
+    let strongest = validation_actions.iter().copied().max().unwrap_or(ValidationAction::Deny);
     CompiledPolicy {
         name: policy.name_any(),
         authorities,
         required,
         actions: Actions {
-            strongest: validation_actions.iter().copied().max().unwrap_or(ValidationAction::Deny),
+            strongest,
             audit: validation_actions.contains(&ValidationAction::Audit),
             unknown: *unknown,
         },
-        content: rules(content),
+        content: rules(content, strongest),
         namespaces,
         namespace_selector: understood(namespace_selector),
         selection_by_tenant: matching.by_tenant(),
@@ -43,13 +44,17 @@ pub(super) fn policy(policy: &ClusterModelPolicy, trust: &TrustSources) -> Compi
     }
 }
 
-fn rules(content: &Content) -> ContentRules {
-    let Content { read_only, writers, reverify_after, max_age, trusted_storage, read_as } = content;
+fn rules(content: &Content, strongest: ValidationAction) -> ContentRules {
+    let Content { read_only, writers, while_serving, reverify_after, max_age, trusted_storage, read_as } = content;
     let reverify_after = reverify_after.and_then(positive);
     let by_default = || reverify_after.map(|after| after.saturating_mul(MAX_AGE_RUNS));
     ContentRules {
         read_only: *read_only,
         writers: writers.iter().map(|writer| writer.service_account.clone()).collect(),
+        while_serving: while_serving.unwrap_or(match strongest {
+            ValidationAction::Deny => WhileServing::Exclusive,
+            ValidationAction::Warn | ValidationAction::Audit => WhileServing::Report,
+        }),
         reverify_after,
         max_age: max_age.and_then(positive).or_else(by_default),
         trusted_storage: trusted_storage.clone(),

@@ -22,7 +22,7 @@ use std::sync::Arc;
 use jiff::SignedDuration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
-use crate::api::v1alpha1::{ClusterModelPolicy, ReadAs, TrustedStorage, UnknownAction, ValidationAction};
+use crate::api::v1alpha1::{ClusterModelPolicy, ReadAs, TrustedStorage, UnknownAction, ValidationAction, WhileServing};
 use crate::signature::Authority;
 use matching::Matching;
 use selector::{Labels, Selector};
@@ -87,6 +87,8 @@ pub struct ContentRules {
     pub read_only: bool,
     /// Service accounts that may write it.
     pub writers: Vec<String>,
+    /// Whether a writer may run while Pods serve, after the default was applied.
+    pub while_serving: WhileServing,
     /// How long after its last read it is read again.
     pub reverify_after: Option<SignedDuration>,
     /// How old a read may be, after the default was applied.

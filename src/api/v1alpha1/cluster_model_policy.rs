@@ -42,7 +42,9 @@ use super::schema;
     validation = Rule::new("!has(self.unknown) || self.unknown == 'Audit' || 'Deny' in self.validationActions || ('Warn' in self.validationActions && self.unknown == 'Warn')")
         .message("unknown may not be stronger than validationActions: use Deny there, or weaken unknown"),
     validation = Rule::new("self.required <= size(self.authorities)")
-        .message("required asks for more authorities than are listed: list more, or lower it")
+        .message("required asks for more authorities than are listed: list more, or lower it"),
+    validation = Rule::new("!has(self.content.whileServing) || self.content.whileServing == 'Report' || 'Deny' in self.validationActions")
+        .message("whileServing: Exclusive holds writers back, which only Deny does: use Deny, or write Report")
 )]
 pub struct ClusterModelPolicySpec {
     /// Which namespaces and which volumes in them this policy is about.
@@ -177,6 +179,10 @@ pub struct Content {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
     pub writers: Vec<Writer>,
+    /// Whether a writer may run while Pods serve from the same storage. Default `Exclusive` where `validationActions`
+    /// has `Deny`, else `Report`; `Exclusive` without `Deny` is refused, for nothing is held back there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub while_serving: Option<WhileServing>,
     /// How long after its last read a model is read again. Absent: only when something could have written to it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<schema::GoDuration>")]
@@ -200,6 +206,7 @@ impl Default for Content {
         Content {
             read_only: true,
             writers: Vec::new(),
+            while_serving: None,
             reverify_after: None,
             max_age: None,
             trusted_storage: Vec::new(),
@@ -219,6 +226,16 @@ pub struct Writer {
     /// Name of the service account, in the namespace of the Pod.
     #[schemars(length(min = 1, max = 253))]
     pub service_account: String,
+}
+
+/// Whether a writer may run while Pods serve from the same storage, whatever claim or namespace they come by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum WhileServing {
+    /// It may not: a writer is not scheduled while a Pod that can still start a container reads from the storage, and
+    /// such Pods are refused while a writer runs. Nobody alters a model and then restarts the container that serves it.
+    Exclusive,
+    /// It may: that the model may be changing shows in record, status, Events and metrics, and new Pods are refused.
+    Report,
 }
 
 /// Storage that the policy trusts. Exactly one key.

@@ -153,6 +153,17 @@ fn ages_have_their_defaults() {
 }
 
 #[test]
+fn writers_and_servers_exclude_each_other_where_a_policy_denies() {
+    let rule = |actions: Value, content: Value| {
+        compiled(json!({ "validationActions": actions, "content": content })).content.while_serving
+    };
+    assert_eq!(rule(json!(["Deny"]), json!({})), WhileServing::Exclusive);
+    assert_eq!(rule(json!(["Deny", "Audit"]), json!({ "whileServing": "Report" })), WhileServing::Report);
+    assert_eq!(rule(json!(["Warn"]), json!({})), WhileServing::Report);
+    assert_eq!(rule(json!(["Audit"]), json!({})), WhileServing::Report);
+}
+
+#[test]
 fn what_the_conditions_of_a_policy_say() {
     let matches = |over: Value| {
         let mut matches = json!({ "namespaceSelector": {} });
