@@ -9,19 +9,22 @@ use std::time::Duration;
 use clap::Args;
 use jiff::{SignedDuration, Timestamp};
 use kube::Client;
+use kube::core::ApiResource;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
 
 use super::process::{self, ProcessFlags};
 use super::{Exit, UsageError};
 use crate::admission::{
     AdmissionMetrics, REVIEW_BYTES, RecordQueue, Settings, Webhook, create_records, follow_policies,
 };
+use crate::api::v1alpha1::BackingStore;
 use crate::app::{Phase, Supervisor};
 use crate::clock;
 use crate::decision::MAX_EVIDENCE_AGE;
 use crate::index::{Index, Interest, Settings as IndexSettings, Snapshot};
-use crate::lease::{Presence, PresenceSettings, Serving};
+use crate::lease::{Presence, PresenceSettings, Serving, Standing};
 use crate::server::{Limits, PairFiles, PairSlot, ServerMetrics, TlsSettings, follow_files, follow_secret, serve_tls};
 use crate::telemetry::{self, Check};
 
@@ -109,19 +112,21 @@ async fn run(flags: Flags, client_ca: Option<Vec<u8>>) -> Exit {
         }
     };
     let snapshots = follow_cluster(&flags, &client, &supervisor);
-    let held = keep_lease(&flags, client.clone(), snapshots.clone(), &supervisor);
+    let (decided_from, vouched) = watch::channel(Arc::default());
+    let standing = keep_lease(&flags, client.clone(), vouched.clone(), &supervisor);
+    supervisor.spawn("vouched snapshots", vouch(snapshots.clone(), standing.clone(), decided_from));
     follow_pair(&flags, &client, &pair, &supervisor);
 
-    let checks = checks(snapshots.clone(), pair, held, supervisor.phase());
+    let checks = checks(snapshots.clone(), pair, standing, supervisor.phase());
     if !process::serve_health(&supervisor, flags.metrics_listen, &registry, checks, server_metrics.clone()).await {
         return Exit::Failed;
     }
     let metrics = AdmissionMetrics::register(&registry);
     let records = Arc::new(RecordQueue::new(metrics.clone()));
     supervisor.spawn("record requests", never(create_records(Arc::clone(&records), client)));
-    supervisor.spawn("policy metrics", never(follow_policies(metrics.clone(), snapshots.clone())));
+    supervisor.spawn("policy metrics", never(follow_policies(metrics.clone(), snapshots)));
     let settings = Settings { namespace: flags.process.namespace, replica: flags.process.pod_name };
-    let router = Webhook::new(settings, snapshots, clock::now, records, metrics).router();
+    let router = Webhook::new(settings, vouched, clock::now, records, metrics).router();
     let limits = Limits { body_bytes: REVIEW_BYTES, ..Limits::default() };
     let server = serve_tls(listener, tls, router, limits, server_metrics, supervisor.phase());
     supervisor.spawn_server("webhook", server);
@@ -142,28 +147,68 @@ fn follow_cluster(flags: &Flags, client: &Client, supervisor: &Supervisor) -> wa
     index.subscribe()
 }
 
-/// Starts to keep the Lease of this replica; tells whether it was taken.
+/// Starts to keep the Lease of this replica; tells what follows from it.
 fn keep_lease(
     flags: &Flags,
     client: Client,
-    snapshots: watch::Receiver<Arc<Snapshot>>,
+    vouched: watch::Receiver<Arc<Snapshot>>,
     supervisor: &Supervisor,
-) -> watch::Receiver<bool> {
+) -> watch::Receiver<Option<Standing>> {
     let settings = PresenceSettings {
         namespace: flags.process.namespace.clone(),
         pod_name: flags.process.pod_name.clone(),
         pod_uid: flags.pod_uid.clone(),
         clock: clock::now,
+        stores: ApiResource::erase::<BackingStore>(&()),
     };
-    let (presence, held) = Presence::new(client, settings);
+    let (presence, standing) = Presence::new(client, settings);
     let (news, serving) = watch::channel(None);
-    supervisor.spawn("news of the index", tell(snapshots, news));
+    supervisor.spawn("news of the index", tell(vouched, news));
     let last_call = supervisor.clone();
     supervisor.spawn_closing("lease", presence.keep(serving, async move { last_call.reached(Phase::Stopping).await }));
-    held
+    standing
 }
 
-/// Tells what this replica serves, whenever that changes.
+/// Whether this replica may decide from a snapshot: while others wait for what it sees, and once it has seen what they no
+/// longer wait for.
+fn stands(standing: &watch::Receiver<Option<Standing>>, snapshot: &Snapshot) -> bool {
+    standing.borrow().is_some_and(|standing| standing.holds(snapshot.objects.stores_version, Instant::now()))
+}
+
+/// Passes the snapshots on that this replica may decide from. Of one that it may not, nobody knows how old it is.
+async fn vouch(
+    mut snapshots: watch::Receiver<Arc<Snapshot>>,
+    mut standing: watch::Receiver<Option<Standing>>,
+    vouched: watch::Sender<Arc<Snapshot>>,
+) {
+    loop {
+        let snapshot = Arc::clone(&snapshots.borrow_and_update());
+        let until = standing.borrow_and_update().map(|standing| standing.until());
+        if stands(&standing, &snapshot) {
+            vouched.send_replace(snapshot);
+        } else {
+            let mut unknown = Snapshot::clone(&snapshot);
+            unknown.evidence.observed_at = None;
+            vouched.send_replace(Arc::new(unknown));
+        }
+        let lapse = async {
+            match until.filter(|until| *until > Instant::now()) {
+                Some(until) => sleep_until(until).await,
+                None => std::future::pending().await,
+            }
+        };
+        let alive = tokio::select! {
+            changed = snapshots.changed() => changed.is_ok(),
+            changed = standing.changed() => changed.is_ok(),
+            () = lapse => true,
+        };
+        if !alive {
+            return;
+        }
+    }
+}
+
+/// Tells what this replica decides from, whenever that changes.
 async fn tell(mut snapshots: watch::Receiver<Arc<Snapshot>>, news: watch::Sender<Option<Serving>>) {
     loop {
         let serving = serving(&snapshots.borrow_and_update());
@@ -179,11 +224,8 @@ async fn tell(mut snapshots: watch::Receiver<Arc<Snapshot>>, news: watch::Sender
 }
 
 fn serving(snapshot: &Snapshot) -> Option<Serving> {
-    let version = |version: &String| version.parse().ok();
-    let stores = snapshot.objects.stores.values();
-    let stores = stores.filter_map(|store| store.metadata.resource_version.as_ref().and_then(version)).max();
     let warm = snapshot.version > 0;
-    warm.then(|| Serving { policy_hash: snapshot.policy_hash.clone(), stores: stores.unwrap_or(0) })
+    warm.then(|| Serving { policy_hash: snapshot.policy_hash.clone(), stores: snapshot.objects.stores_version })
 }
 
 /// Starts to follow the serving pair.
@@ -209,14 +251,18 @@ async fn never(task: impl Future<Output = std::convert::Infallible>) {
 fn checks(
     snapshots: watch::Receiver<Arc<Snapshot>>,
     pair: PairSlot,
-    held: watch::Receiver<bool>,
+    standing: watch::Receiver<Option<Standing>>,
     phase: watch::Receiver<Phase>,
 ) -> Vec<Check> {
+    let index = snapshots.clone();
     vec![
-        Check::new("index", move || fresh(&snapshots.borrow(), clock::now())),
+        Check::new("index", move || fresh(&index.borrow(), clock::now())),
         Check::new("serving pair", move || pair.ready(clock::now())),
         // Whoever waits for all replicas must know of this one before it answers.
-        Check::new("lease", move || if *held.borrow() { Ok(()) } else { Err("it was never taken".to_owned()) }),
+        Check::new("lease", move || {
+            let stands = stands(&standing, &snapshots.borrow());
+            if stands { Ok(()) } else { Err("it is not held, or the index is behind it".to_owned()) }
+        }),
         Check::new("running", move || match *phase.borrow() {
             Phase::Running => Ok(()),
             phase => Err(format!("{phase:?}")),
@@ -260,6 +306,41 @@ mod tests {
         assert_eq!(serving(&snapshot), None);
         snapshot.version = 1;
         assert_eq!(serving(&snapshot), Some(Serving { policy_hash: "abc".into(), stores: 0 }));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_replica_without_a_lease_knows_nothing() {
+        let seen = Some(Timestamp::UNIX_EPOCH);
+        let mut snapshot = Snapshot { version: 1, ..Snapshot::default() };
+        snapshot.evidence.observed_at = seen;
+        snapshot.objects.stores_version = 6;
+        let (snapshots, watched) = watch::channel(Arc::new(snapshot.clone()));
+        let (standing, stands) = watch::channel(None);
+        let (sender, mut vouched) = watch::channel(Arc::<Snapshot>::default());
+        let observed = async {
+            let mut now = async || {
+                vouched.changed().await.unwrap();
+                vouched.borrow_and_update().evidence.observed_at
+            };
+            assert_eq!(now().await, None, "the Lease was never taken");
+            standing.send_replace(Some(Standing::until_then(Instant::now() + Duration::from_secs(60), 7)));
+            assert_eq!(now().await, None, "the index is behind");
+            snapshot.objects.stores_version = 7;
+            snapshots.send_replace(Arc::new(snapshot));
+            assert_eq!(now().await, seen);
+            let begin = Instant::now();
+            assert_eq!(now().await, None, "it has lapsed");
+            assert_eq!(begin.elapsed().as_secs(), 60);
+        };
+        tokio::select! {
+            () = vouch(watched, stands, sender) => panic!("it ended"),
+            () = observed => {}
+        }
+    }
+
+    #[test]
+    fn a_lease_lasts_as_long_as_an_index_may_be_old() {
+        assert_eq!(crate::lease::PRESENCE_DURATION, Duration::try_from(MAX_EVIDENCE_AGE).unwrap());
     }
 
     #[test]

@@ -37,6 +37,8 @@ pub struct Objects {
     pub records: Arc<HashMap<(String, String), Arc<ModelVerification>>>,
     /// Backing stores, in our namespace.
     pub stores: Arc<BTreeMap<String, Arc<BackingStore>>>,
+    /// The highest resource version among them, or 0.
+    pub stores_version: u64,
     /// Pods. Operator only.
     pub pods: Arc<HashMap<(String, String), Arc<Pod>>>,
     /// Pods that were deleted within the last minutes, by uid, as they were last seen. Operator only.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
+use kube::ResourceExt;
 
 use super::facts;
 use super::gone::GonePods;
@@ -128,6 +129,8 @@ impl State {
             return;
         }
         next.objects.stores = sorted(&self.stores);
+        let versions = next.objects.stores.values().filter_map(|store| store.resource_version()?.parse().ok());
+        next.objects.stores_version = versions.max().unwrap_or(0);
         let facts = next.objects.stores.values().map(|store| {
             let status = store.status.clone().unwrap_or_default();
             let writers = status.writers.iter().map(|writer| format!("{}/{}", writer.namespace, writer.pod)).collect();

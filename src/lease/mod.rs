@@ -17,7 +17,7 @@ mod replicas;
 
 pub use adapter::{Elector, Metrics, Settings};
 pub use election::{Attempt, Election, Record};
-pub use presence::{Presence, PresenceSettings, Serving};
+pub use presence::{PRESENCE_DURATION, Presence, PresenceSettings, Serving, Standing};
 pub use replicas::{Replica, Replicas, WEBHOOK_SELECTOR};
 
 use std::time::Duration;

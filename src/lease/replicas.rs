@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::ResourceExt;
+use serde_json::{Value, json};
 
-use super::LEASE_DURATION;
+use super::presence::PRESENCE_DURATION;
 
 /// Label by which the Leases of replicas are known.
 pub(super) const COMPONENT: (&str, &str) = ("weighbridge.dev/component", "webhook");
@@ -15,6 +16,18 @@ pub(super) const COMPONENT: (&str, &str) = ("weighbridge.dev/component", "webhoo
 pub const WEBHOOK_SELECTOR: &str = "weighbridge.dev/component=webhook";
 /// Annotation with the hash of the policies that a replica serves.
 pub(super) const POLICY_HASH: &str = "weighbridge.dev/policy-hash";
+/// Annotation with what a replica has seen besides policies.
+pub(super) const SNAPSHOT: &str = "weighbridge.dev/snapshot";
+
+/// That annotation's value, for the highest resource version among the backing stores that were seen.
+pub(super) fn snapshot(stores: u64) -> String {
+    json!({ "stores": stores.to_string() }).to_string()
+}
+
+/// The highest resource version among the backing stores that a replica says it has seen.
+fn stores_seen(snapshot: &str) -> Option<u64> {
+    serde_json::from_str::<Value>(snapshot).ok()?["stores"].as_str()?.parse().ok()
+}
 
 /// A replica that may be answering.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,8 +36,9 @@ pub struct Replica {
     pub name: String,
     /// The policies that it serves.
     pub policy_hash: Option<String>,
-    /// All annotations of its Lease.
-    pub annotations: BTreeMap<String, String>,
+    /// The highest resource version among the backing stores that it has seen: it knows what they said up to there. None
+    /// where it does not say.
+    pub stores: Option<u64>,
 }
 
 /// Tells which replicas may be answering: those whose Lease is neither given up nor expired.
@@ -51,13 +65,13 @@ impl Replicas {
             let spec = lease.spec.as_ref();
             let held = spec.and_then(|spec| spec.holder_identity.as_deref()).is_some_and(|holder| !holder.is_empty());
             let seconds = spec.and_then(|spec| spec.lease_duration_seconds).and_then(|it| u64::try_from(it).ok());
-            let duration = seconds.map_or(LEASE_DURATION, Duration::from_secs);
+            let duration = seconds.map_or(PRESENCE_DURATION, Duration::from_secs);
             if held && now.saturating_duration_since(since) < duration {
-                let annotations = lease.annotations().clone();
+                let annotations = lease.annotations();
                 live.push(Replica {
                     name: name.clone(),
                     policy_hash: annotations.get(POLICY_HASH).cloned(),
-                    annotations,
+                    stores: annotations.get(SNAPSHOT).and_then(|snapshot| stores_seen(snapshot)),
                 });
             }
         }
@@ -69,14 +83,13 @@ impl Replicas {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     fn lease(name: &str, version: u32, holder: &str, component: &str) -> (String, Arc<Lease>) {
         let lease = serde_json::from_value(json!({
             "metadata": {
                 "name": name, "resourceVersion": version.to_string(),
                 "labels": { "weighbridge.dev/component": component },
-                "annotations": { "weighbridge.dev/policy-hash": "abc" },
+                "annotations": { "weighbridge.dev/policy-hash": "abc", "weighbridge.dev/snapshot": snapshot(42) },
             },
             "spec": { "holderIdentity": holder, "leaseDurationSeconds": 15 },
         }));
@@ -100,7 +113,7 @@ mod tests {
         let mut replicas = Replicas::default();
         let live = replicas.live(&first, at(0));
         assert_eq!(names(&live), ["a", "b"]);
-        assert_eq!(live[0].policy_hash.as_deref(), Some("abc"));
+        assert_eq!((live[0].policy_hash.as_deref(), live[0].stores), (Some("abc"), Some(42)));
 
         let renewed = BTreeMap::from([lease("a", 2, "a", "webhook"), lease("b", 1, "b", "webhook")]);
         assert_eq!(names(&replicas.live(&renewed, at(14))), ["a", "b"]);

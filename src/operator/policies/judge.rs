@@ -134,7 +134,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     fn replica(name: &str, hash: &str) -> Replica {
-        Replica { name: name.to_owned(), policy_hash: Some(hash.to_owned()), annotations: BTreeMap::new() }
+        Replica { name: name.to_owned(), policy_hash: Some(hash.to_owned()), stores: None }
     }
 
     fn applied(armed: bool, generation: i64) -> Applied {
