@@ -9,7 +9,7 @@ use crate::api::v1alpha1::{
 };
 use crate::model::{shown, shown_to};
 use crate::policy::CompiledPolicy;
-use crate::workload::{ModelUse, Source};
+use crate::workload::{ModelUse, Source, Unresolved};
 
 /// How much of a sentence that a record or the cluster brings is shown: what fits into two lines of a denial.
 const MAX_MESSAGE_CHARS: usize = 300;
@@ -147,6 +147,12 @@ fn policy_is_understood(policy: &CompiledPolicy) -> Result<(), Obstacle> {
 fn source_is_a_claim(model_use: &ModelUse) -> Result<(&str, &str), Obstacle> {
     match &model_use.source {
         Source::Claim { name, path } => Ok((name, path)),
+        Source::Uri(uri) => {
+            let what =
+                format!("the container fetches \"{}\" by itself, so nobody can verify it", shown(&uri.to_string()));
+            Err(Obstacle::unknown(UnknownCode::NotVerifiable, what, remedy(UnknownCode::NotVerifiable.into())))
+        }
+        Source::Unresolved(Unresolved { code, what, remedy }) => Err(Obstacle::unknown(*code, what.as_str(), *remedy)),
         Source::Opaque(opaque) => {
             let target =
                 if opaque.target.is_empty() { String::new() } else { format!(" \"{}\"", shown(&opaque.target)) };

@@ -49,6 +49,8 @@ impl JudgedUse {
         match &self.model_use.source {
             Source::Claim { name, path } if path.is_empty() => format!("claim/{}", shown(name)),
             Source::Claim { name, path } => format!("claim/{}/{}", shown(name), shown(path)),
+            Source::Uri(uri) => shown(&uri.to_string()),
+            Source::Unresolved(_) => "unresolved".to_owned(),
             Source::Opaque(opaque) if opaque.target.is_empty() => opaque.kind.to_owned(),
             Source::Opaque(opaque) => format!("{} {}", opaque.kind, shown(&opaque.target)),
         }
@@ -60,7 +62,7 @@ impl JudgedUse {
         let claimed = || self.facts.iter().flat_map(|facts| &facts.signers).map(words).next();
         WorkloadModel {
             container: self.model_use.container.name.clone(),
-            volume: self.model_use.volume.clone(),
+            volume: self.model_use.mount().map(|mount| mount.volume.clone()),
             source: self.source(),
             verdict: self.verdict.kind(),
             reason: worst.map(|(code, _)| code.to_string()),

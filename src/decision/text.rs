@@ -171,6 +171,10 @@ pub(super) fn remedy(code: Code) -> &'static str {
             UseCode::DigestAnnotationMissing => "add the annotation digest.weighbridge.dev/<volume>",
             UseCode::Shadowed => "mount the other volume outside of the model's path",
             UseCode::UnsignedConfig => "put the configuration into the signed model",
+            UseCode::RemoteCode => "remove it, or have the code signed with a model on a claim",
+            UseCode::RuntimeAdapters => "switch that off, and name all adapters at the start",
+            UseCode::DeveloperMode => "switch that off",
+            UseCode::HubRedirect => "remove it",
         },
         Code::Request(code) => match code {
             RequestCode::MalformedRequest => "send an AdmissionReview of admission.k8s.io/v1",

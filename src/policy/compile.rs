@@ -8,7 +8,9 @@ use super::authorities;
 use super::matching::Matching;
 use super::selector::{Selector, understood};
 use super::{Actions, CompiledPolicy, ContentRules, TrustSources};
-use crate::api::v1alpha1::{ClusterModelPolicy, ClusterModelPolicySpec, Content, Match, ValidationAction, WhileServing};
+use crate::api::v1alpha1::{
+    ClusterModelPolicy, ClusterModelPolicySpec, Content, Match, UnsignedConfig, ValidationAction, WhileServing,
+};
 
 /// `maxAge`, where it is not given: so many times `reverifyAfter`, so that a few failed runs make nothing stale.
 const MAX_AGE_RUNS: i32 = 7;
@@ -30,11 +32,7 @@ pub(super) fn policy(policy: &ClusterModelPolicy, trust: &TrustSources) -> Compi
         name: policy.name_any(),
         authorities,
         required,
-        actions: Actions {
-            strongest,
-            audit: validation_actions.contains(&ValidationAction::Audit),
-            unknown: *unknown,
-        },
+        actions: Actions { strongest, audit: validation_actions.contains(&ValidationAction::Audit), unknown: *unknown },
         content: rules(content, strongest),
         namespaces,
         namespace_selector: understood(namespace_selector),
@@ -45,7 +43,17 @@ pub(super) fn policy(policy: &ClusterModelPolicy, trust: &TrustSources) -> Compi
 }
 
 fn rules(content: &Content, strongest: ValidationAction) -> ContentRules {
-    let Content { read_only, writers, while_serving, reverify_after, max_age, trusted_storage, read_as } = content;
+    let Content {
+        read_only,
+        writers,
+        while_serving,
+        reverify_after,
+        max_age,
+        trusted_storage,
+        read_as,
+        unsigned_config,
+        forbid,
+    } = content;
     let reverify_after = reverify_after.and_then(positive);
     let by_default = || reverify_after.map(|after| after.saturating_mul(MAX_AGE_RUNS));
     ContentRules {
@@ -59,6 +67,8 @@ fn rules(content: &Content, strongest: ValidationAction) -> ContentRules {
         max_age: max_age.and_then(positive).or_else(by_default),
         trusted_storage: trusted_storage.clone(),
         read_as: read_as.clone(),
+        unsigned_config: *unsigned_config == UnsignedConfig::Allow,
+        forbid: forbid.clone(),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Globs over mount paths.
+//! Globs over mount paths, and over references to images and models.
 
 use globset::{GlobBuilder, GlobMatcher};
 
@@ -53,8 +53,8 @@ impl PathGlob {
         let plain = format!("/{}", parts.join("/"));
         let folder = plain.strip_suffix("/**").map(|folder| if folder.is_empty() { "/" } else { folder });
         Ok(PathGlob {
-            matcher: matcher(&plain)?,
-            folder: folder.map(matcher).transpose()?,
+            matcher: path_matcher(&plain)?,
+            folder: folder.map(path_matcher).transpose()?,
             literal_prefix: literal_prefix(&parts),
         })
     }
@@ -64,9 +64,65 @@ impl PathGlob {
     }
 }
 
+fn path_matcher(glob: &str) -> Result<GlobMatcher, String> {
+    matcher(glob).map_err(|error| format!("a glob over mount paths: {error}"))
+}
+
 fn matcher(glob: &str) -> Result<GlobMatcher, String> {
     let built = GlobBuilder::new(glob).literal_separator(true).backslash_escape(true).build();
-    built.map(|glob| glob.compile_matcher()).map_err(|error| format!("a glob over mount paths: {}", error.kind()))
+    built.map(|glob| glob.compile_matcher()).map_err(|error| error.kind().to_string())
+}
+
+/// Alternative globs over references: of images, or URIs. `*` does not match `/`.
+#[derive(Clone, Debug, Default)]
+pub(super) struct ReferenceGlobs {
+    globs: Vec<GlobMatcher>,
+}
+
+/// The registry of an image that names none, and the folder there of one that names no other.
+const DEFAULT_REGISTRY: &str = "docker.io";
+const DEFAULT_FOLDER: &str = "library";
+
+impl ReferenceGlobs {
+    /// The globs that can be understood, and what was wrong with the others; `field` is what messages call them.
+    pub(super) fn compile(globs: &[String], field: &str) -> (Self, Vec<String>) {
+        let (mut compiled, mut errors) = (Vec::new(), Vec::new());
+        for glob in globs {
+            match matcher(glob) {
+                Ok(glob) => compiled.push(glob),
+                Err(error) => errors.push(format!("a glob in match.models.{field}: {error}")),
+            }
+        }
+        (ReferenceGlobs { globs: compiled }, errors)
+    }
+
+    /// Whether a glob means the text.
+    pub(super) fn matches(&self, text: &str) -> bool {
+        self.globs.iter().any(|glob| glob.is_match(text))
+    }
+
+    /// Whether a glob means an image, however much of its reference is left to defaults.
+    pub(super) fn match_image(&self, reference: &str) -> bool {
+        let untagged = |reference: &str| {
+            let named = reference.split_once('@').map_or(reference, |(named, _)| named);
+            let tag = named.rfind(':').filter(|at| !named[*at..].contains('/'));
+            named[..tag.unwrap_or(named.len())].to_owned()
+        };
+        let full = with_registry(reference);
+        self.matches(reference)
+            || self.matches(&untagged(reference))
+            || self.matches(&full)
+            || self.matches(&untagged(&full))
+    }
+}
+
+/// A reference with the registry that a runtime would add.
+fn with_registry(reference: &str) -> String {
+    match reference.split_once('/') {
+        Some((host, _)) if host.contains(['.', ':']) || host == "localhost" => reference.to_owned(),
+        Some(_) => format!("{DEFAULT_REGISTRY}/{reference}"),
+        None => format!("{DEFAULT_REGISTRY}/{DEFAULT_FOLDER}/{reference}"),
+    }
 }
 
 /// The components before the first one with a special character.
@@ -110,6 +166,45 @@ mod tests {
             assert_eq!(globs(glob).cover(path), cover, "{glob} covers {path}");
             assert_eq!(globs(glob).touch(path), touch, "{glob} touches {path}");
         }
+    }
+
+    #[test]
+    fn images_are_matched_however_they_are_spelt() {
+        let digest = "a".repeat(64);
+        for (glob, reference, expected) in [
+            ("registry.example/models/**", "registry.example/models/llama:8b", true),
+            ("registry.example/models/**", "registry.example/other/llama:8b", false),
+            ("registry.example/models/*", "registry.example/models/a/b", false),
+            ("registry.example/models/llama", "registry.example/models/llama:8b", true),
+            ("registry.example:5000/llama", "registry.example:5000/llama", true),
+            ("registry.example:5000/llama", "registry.example:5000/llama:8b", true),
+            ("registry.example/llama", &format!("registry.example/llama:8b@sha256:{digest}"), true),
+            ("docker.io/acme/**", "acme/llama", true),
+            ("docker.io/library/*", "llama", true),
+            ("acme/*", "acme/llama:8b", true),
+            ("**", "llama", true),
+        ] {
+            let (globs, errors) = ReferenceGlobs::compile(&[glob.to_owned()], "images");
+            assert_eq!((globs.match_image(reference), errors.len()), (expected, 0), "{glob} {reference}");
+        }
+    }
+
+    #[test]
+    fn uris_are_matched_as_they_are_written() {
+        for (glob, uri, expected) in [
+            ("**", "hf://acme/llama", true),
+            ("hf://**", "hf://acme/llama", true),
+            ("hf://acme/**", "hf://acme/llama", true),
+            ("hf://acme/*", "hf://acme/llama", true),
+            ("hf://acme/*", "hf://other/llama", false),
+            ("hf://*", "hf://acme/llama", false),
+            ("s3://models-*/**", "s3://models-eu/a/b", true),
+            ("file:///scratch/**", "file:///scratch/llama", true),
+        ] {
+            let (globs, errors) = ReferenceGlobs::compile(&[glob.to_owned()], "uris");
+            assert_eq!((globs.matches(uri), errors.len()), (expected, 0), "{glob} {uri}");
+        }
+        assert_eq!(ReferenceGlobs::compile(&["hf://[".to_owned()], "uris").1.len(), 1);
     }
 
     #[test]

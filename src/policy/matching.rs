@@ -1,10 +1,10 @@
 //! Which uses a policy is about.
 
 use super::CompiledPolicy;
-use super::globs::Globs;
+use super::globs::{Globs, ReferenceGlobs};
 use super::selector::{Labels, Selector};
 use crate::api::v1alpha1::{ClaimSelector, Exclusion, ModelSelector};
-use crate::workload::{ModelUse, Source};
+use crate::workload::{ModelUse, Mount, Naming, Source, Way};
 
 /// What is known of a source that policies select by. What is not known excludes nothing and selects everything.
 #[derive(Clone, Copy, Debug, Default)]
@@ -31,6 +31,8 @@ pub(super) struct Matching {
 enum Models {
     Claims(Selector),
     MountPaths(Globs),
+    Images(ReferenceGlobs),
+    Uris(ReferenceGlobs),
     /// An item that nobody understands selects everything.
     Everything,
 }
@@ -61,7 +63,9 @@ impl Matching {
     /// See [`CompiledPolicy::selects`].
     fn selects(&self, model_use: &ModelUse, facts: &SourceFacts<'_>) -> bool {
         let facts = with_inline(model_use, facts);
-        if self.exclude.iter().any(|item| item.holds(&facts, &model_use.mount_paths)) {
+        // What an argument names is a use also where its volume is left out as a cache.
+        let excluded = |mount: &Mount| self.exclude.iter().any(|item| item.holds(&facts, &mount.paths));
+        if model_use.mount().is_some_and(excluded) {
             return false;
         }
         let Some(models) = &self.models else { return true };
@@ -78,18 +82,19 @@ impl Matching {
 
 impl Models {
     fn compile(item: &ModelSelector, problems: &mut Vec<String>) -> Self {
-        let ModelSelector { claims, mount_paths } = item;
-        match (claims, mount_paths) {
-            (Some(ClaimSelector { selector }), None) => {
+        let ModelSelector { claims, images, mount_paths, uris } = item;
+        match (claims, images, mount_paths, uris) {
+            (Some(ClaimSelector { selector }), None, None, None) => {
                 let (selector, errors) = Selector::compile(selector);
                 problems.extend(errors);
                 Models::Claims(selector)
             }
-            (None, Some(globs)) => {
-                let (globs, errors) = Globs::compile(globs);
-                let broken = !errors.is_empty();
-                problems.extend(errors);
-                if broken { Models::Everything } else { Models::MountPaths(globs) }
+            (None, None, Some(globs), None) => understood(Globs::compile(globs), Models::MountPaths, problems),
+            (None, Some(globs), None, None) => {
+                understood(ReferenceGlobs::compile(globs, "images"), Models::Images, problems)
+            }
+            (None, None, None, Some(globs)) => {
+                understood(ReferenceGlobs::compile(globs, "uris"), Models::Uris, problems)
             }
             _ => {
                 problems.push("an item of match.models has not exactly one key".to_owned());
@@ -101,12 +106,26 @@ impl Models {
     fn selects(&self, model_use: &ModelUse, facts: &SourceFacts<'_>) -> bool {
         match self {
             Models::Everything => true,
-            Models::MountPaths(globs) => globs.touch(&model_use.mount_path),
+            Models::Images(globs) => model_use.source.image().is_some_and(|image| globs.match_image(image)),
+            Models::Uris(globs) => match (&model_use.source, &model_use.way) {
+                (Source::Unresolved(_), _) => true,
+                (Source::Uri(uri), _) => globs.matches(uri.uri()),
+                (_, Way::Named(Naming { path: Some(path), .. })) => globs.matches(&format!("file://{path}")),
+                _ => false,
+            },
+            Models::MountPaths(globs) => model_use.path().is_some_and(|path| globs.touch(path)),
             Models::Claims(selector) => {
                 model_use.claim().is_some() && facts.labels.is_none_or(|labels| selector.matches(labels))
             }
         }
     }
+}
+
+/// The globs of an item; one that nobody understands in full selects everything.
+fn understood<G>((globs, errors): (G, Vec<String>), models: fn(G) -> Models, problems: &mut Vec<String>) -> Models {
+    let broken = !errors.is_empty();
+    problems.extend(errors);
+    if broken { Models::Everything } else { models(globs) }
 }
 
 impl Excluded {
@@ -156,7 +175,7 @@ impl CompiledPolicy {
 /// What the use itself says of its source, where there is no claim.
 fn with_inline<'a>(model_use: &'a ModelUse, facts: &SourceFacts<'a>) -> SourceFacts<'a> {
     match &model_use.source {
-        Source::Claim { .. } => *facts,
+        Source::Claim { .. } | Source::Uri(_) | Source::Unresolved(_) => *facts,
         Source::Opaque(opaque) => SourceFacts {
             storage_class: facts.storage_class.or(opaque.storage_class.as_deref()),
             csi_driver: facts.csi_driver.or(opaque.csi_driver.as_deref()),

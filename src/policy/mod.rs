@@ -22,7 +22,9 @@ use std::sync::Arc;
 use jiff::SignedDuration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
-use crate::api::v1alpha1::{ClusterModelPolicy, ReadAs, TrustedStorage, UnknownAction, ValidationAction, WhileServing};
+use crate::api::v1alpha1::{
+    ClusterModelPolicy, Forbidden, ReadAs, TrustedStorage, UnknownAction, ValidationAction, WhileServing,
+};
 use crate::signature::Authority;
 use matching::Matching;
 use selector::{Labels, Selector};
@@ -97,6 +99,10 @@ pub struct ContentRules {
     pub trusted_storage: Vec<TrustedStorage>,
     /// The ids with which a verifier reads.
     pub read_as: Option<ReadAs>,
+    /// Whether configuration that nobody signs may come from API objects.
+    pub unsigned_config: bool,
+    /// What may not be, whatever model is used.
+    pub forbid: Vec<Forbidden>,
 }
 
 /// The namespaces of a policy, for the configuration of webhooks.

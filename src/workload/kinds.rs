@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::{Pod, PodSpec, PodTemplateSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::pod::model_uses_with;
-use super::{FieldPath, ModelUse, ShadowedBy, Stage, Subject, ids};
+use super::{FieldPath, ModelUse, ShadowedBy, Stage, Subject, Way, ids};
 
 /// The account of a Pod that names none (the API's default).
 const DEFAULT_ACCOUNT: &str = "default";
@@ -28,10 +28,15 @@ impl Extract {
         let mut kept = 0..;
         let places: Vec<Option<usize>> = self.uses.iter().map(|it| wanted(it).then(|| kept.next()).flatten()).collect();
         self.uses.retain(wanted);
-        for shadow in self.uses.iter_mut().flat_map(|it| &mut it.shadows) {
-            if let ShadowedBy::Use(index) = shadow.by {
-                let place = places.get(index).copied().flatten();
-                shadow.by = place.map_or(ShadowedBy::Mount, ShadowedBy::Use);
+        let place = |index: usize| places.get(index).copied().flatten();
+        for model_use in &mut self.uses {
+            for shadow in &mut model_use.shadows {
+                if let ShadowedBy::Use(index) = shadow.by {
+                    shadow.by = place(index).map_or(ShadowedBy::Mount, ShadowedBy::Use);
+                }
+            }
+            if let Way::Named(naming) = &mut model_use.way {
+                naming.within = naming.within.and_then(place);
             }
         }
     }
@@ -222,7 +227,7 @@ mod tests {
         assert_eq!(by(&pod, 2), ShadowedBy::Use(3));
         pod.retain(|it| it.container.name == "e");
         assert_eq!((pod.uses.len(), by(&pod, 0)), (2, ShadowedBy::Use(1)));
-        pod.retain(|it| it.volume == "m");
+        pod.retain(|it| it.mount().unwrap().volume == "m");
         assert_eq!((pod.uses.len(), by(&pod, 0)), (1, ShadowedBy::Mount), "never a use that is not there");
     }
 

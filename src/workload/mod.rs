@@ -6,6 +6,7 @@
 mod ids;
 mod kinds;
 mod mounts;
+mod naming;
 mod paths;
 mod pod;
 mod source;
@@ -13,6 +14,7 @@ mod store;
 
 pub(crate) use ids::overpowers_mounts;
 pub use kinds::{Extract, HasModels, template};
+pub use naming::{Hazard, ModelUri, Naming, Role, Unresolved};
 pub use paths::{is_at_or_below, mount_path};
 pub use pod::model_uses;
 pub use store::BackingStore;
@@ -65,10 +67,8 @@ pub struct ModelUse {
     pub container: ContainerRef,
     /// Where in the object the use is declared, as a user would write it: `spec.containers[0].volumeMounts[1]`.
     pub at: FieldPath,
-    /// Name of the volume.
-    pub volume: String,
-    /// Where in the container it appears, normalised.
-    pub mount_path: String,
+    /// How the container gets at it.
+    pub way: Way,
     /// Where the data comes from.
     pub source: Source,
     /// Whether the container may write to it.
@@ -79,19 +79,47 @@ pub struct ModelUse {
     /// What hides or could hide a part of it. A [`Shadow`] that is itself a use may turn out to be harmless: whether it
     /// does is decided, not extracted.
     pub shadows: Vec<Shadow>,
-    /// Every path at which any container of the Pod mounts the same data, sorted: the same claim, by whatever volume it
-    /// comes; else the same volume. An exclusion by path must cover them all.
-    pub mount_paths: Vec<String>,
     /// The ids with which this container reads.
     pub ids: Ids,
     /// What the annotations say of this volume. Claims, never trust.
     pub annotations: Claims,
+    /// What is dangerous in itself about the container, whatever it uses: the same for each use of a container.
+    pub hazards: Vec<Hazard>,
+}
+
+/// How a container gets at data from outside the Pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// A volume is mounted, or attached as a device.
+    Mounted(Mount),
+    /// An argument or a variable names it.
+    Named(Naming),
+}
+
+/// A volume in a container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mount {
+    /// Name of the volume.
+    pub volume: String,
+    /// Where in the container it appears, normalised.
+    pub path: String,
+    /// Every path at which any container of the Pod mounts the same data, sorted: the same claim, by whatever volume it
+    /// comes; else the same volume. An exclusion by path must cover them all.
+    pub paths: Vec<String>,
 }
 
 impl ModelUse {
     /// The claim behind it, if there is one, whether or not it can be vouched for.
     pub fn claim(&self) -> Option<&str> {
         self.source.claim()
+    }
+
+    /// The mount, where it is one.
+    pub fn mount(&self) -> Option<&Mount> {
+        match &self.way {
+            Way::Mounted(mount) => Some(mount),
+            Way::Named(_) => None,
+        }
     }
 }
 
@@ -187,6 +215,10 @@ pub enum Source {
         /// Relative, normalised path in it; empty is the root.
         path: String,
     },
+    /// What the container fetches by itself.
+    Uri(ModelUri),
+    /// A model that nobody can tell, because what names it cannot be read here.
+    Unresolved(Unresolved),
     /// Any other source, which this version cannot vouch for.
     Opaque(OpaqueSource),
 }
@@ -197,6 +229,15 @@ impl Source {
         match self {
             Source::Claim { name, .. } => Some(name),
             Source::Opaque(opaque) => opaque.claim.as_deref(),
+            Source::Uri(_) | Source::Unresolved(_) => None,
+        }
+    }
+
+    /// The reference of the image, of an image volume.
+    pub fn image(&self) -> Option<&str> {
+        match self {
+            Source::Opaque(opaque) => opaque.image.as_deref(),
+            Source::Claim { .. } | Source::Uri(_) | Source::Unresolved(_) => None,
         }
     }
 }
@@ -210,6 +251,8 @@ pub struct OpaqueSource {
     pub target: String,
     /// The CSI driver, for inline CSI volumes.
     pub csi_driver: Option<String>,
+    /// The reference, for image volumes.
+    pub image: Option<String>,
     /// The StorageClass, for generic ephemeral volumes.
     pub storage_class: Option<String>,
     /// The claim, where there is one and only the way in which it is used cannot be vouched for.

@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::PodSpec;
 
 use super::mounts::{AnyContainer, placed, shadows};
 use super::source::{Brought, brought};
-use super::{Access, Claims, ContainerKind, ContainerRef, FieldPath, ModelUse, ids};
+use super::{Access, Claims, ContainerKind, ContainerRef, FieldPath, ModelUse, Mount, Way, ids};
 
 /// Where the bundle of a volume is, by the volume's name.
 const SIGNATURE_PREFIX: &str = "signature.weighbridge.dev/";
@@ -52,15 +52,14 @@ pub(super) fn model_uses_with(
             uses.push(ModelUse {
                 container: ContainerRef { kind: container.kind, name: container.name.to_owned() },
                 at: mount.at.clone(),
-                volume: volume.to_owned(),
-                mount_path: mount.path.clone(),
+                way: Way::Mounted(Mount { volume: volume.to_owned(), path: mount.path.clone(), paths: Vec::new() }),
                 source: source.clone(),
                 access: if writable { Access::ReadWrite } else { Access::ReadOnly },
                 privileged_by,
                 shadows: Vec::new(),
-                mount_paths: Vec::new(),
                 ids: ids.clone(),
                 annotations: claims_of(volume, annotations),
+                hazards: Vec::new(),
             });
         }
         shadows(&mut uses, &placed, &index);
@@ -86,19 +85,21 @@ fn claims_of(volume: &str, annotations: &BTreeMap<String, String>) -> Claims {
     Claims { digest: of(DIGEST_PREFIX), signature: of(SIGNATURE_PREFIX) }
 }
 
-/// See [`ModelUse::mount_paths`].
+/// See [`Mount::paths`].
 fn gather_mount_paths(uses: &mut [ModelUse]) {
     // A claim and a volume may have the same name; they are told apart by which of the two it is.
-    let key = |model_use: &ModelUse| match model_use.claim() {
+    let key = |claim: Option<&str>, mount: &Mount| match claim {
         Some(claim) => (true, claim.to_owned()),
-        None => (false, model_use.volume.clone()),
+        None => (false, mount.volume.clone()),
     };
     let mut paths: HashMap<(bool, String), BTreeSet<String>> = HashMap::new();
     for model_use in uses.iter() {
-        paths.entry(key(model_use)).or_default().insert(model_use.mount_path.clone());
+        let Some(mount) = model_use.mount() else { continue };
+        paths.entry(key(model_use.claim(), mount)).or_default().insert(mount.path.clone());
     }
-    for model_use in uses {
-        model_use.mount_paths = paths.get(&key(model_use)).into_iter().flatten().cloned().collect();
+    for ModelUse { way, source, .. } in uses {
+        let Way::Mounted(mount) = way else { continue };
+        mount.paths = paths.get(&key(source.claim(), mount)).into_iter().flatten().cloned().collect();
     }
 }
 

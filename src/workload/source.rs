@@ -28,7 +28,7 @@ pub(super) enum Brought {
 /// An opaque source, with nothing known but its kind.
 pub(super) fn opaque(kind: &'static str, target: &str, remedy: &'static str) -> OpaqueSource {
     let target = target.to_owned();
-    OpaqueSource { kind, target, csi_driver: None, storage_class: None, claim: None, remedy }
+    OpaqueSource { kind, target, csi_driver: None, image: None, storage_class: None, claim: None, remedy }
 }
 
 /// What to use instead, where only the kind of the volume stands in the way.
@@ -77,7 +77,9 @@ pub(super) fn brought(volume: &Volume) -> Brought {
     }
     // The kubelet mounts an image read-only, whatever the mount says.
     if let Some(image) = image {
-        let source = opaque("image volume", image.reference.as_deref().unwrap_or_default(), USE_A_CLAIM);
+        let reference = image.reference.clone().unwrap_or_default();
+        let source = opaque("image volume", &reference, USE_A_CLAIM);
+        let source = OpaqueSource { image: Some(reference), ..source };
         return Brought::Opaque { source, read_only: true };
     }
     if let Some(csi) = csi {

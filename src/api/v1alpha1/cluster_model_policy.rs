@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::authority::Authority;
-use super::schema;
+use super::{Forbidden, schema};
 
 /// Says which volumes of which namespaces hold models, who may have signed them, and what happens otherwise.
 ///
@@ -81,13 +81,14 @@ pub struct Match {
     /// Selects namespaces by their labels; empty selects every namespace. `kube-system`, `kube-public`,
     /// `kube-node-lease` and the namespace of weighbridge itself are never matched.
     pub namespace_selector: LabelSelector,
-    /// Which volumes hold models; items are alternatives. Absent: every volume that brings data in from outside the
-    /// Pod. Selecting by claim label or mount path can be undone by whoever makes the claim or the Pod: the policy then
-    /// carries the condition `SelectionByTenant=True`.
+    /// What counts as a model; items are alternatives. Absent: every volume that brings data in from outside the
+    /// Pod, and every model that the arguments or variables of a container name. Selecting by claim label, image, mount path or URI can be undone by whoever makes the claim or the Pod: the policy
+    /// then carries the condition `SelectionByTenant=True`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 32))]
     pub models: Option<Vec<ModelSelector>>,
-    /// Volumes that are left out, such as caches and logs; items are alternatives.
+    /// Volumes that are left out, such as caches and logs; items are alternatives. A model that an argument of a server
+    /// names in one counts all the same.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
     pub exclude: Vec<Exclusion>,
@@ -96,17 +97,29 @@ pub struct Match {
 /// Selects volumes that hold models. Exactly one key.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[x_kube(validation = Rule::new("(has(self.claims) ? 1 : 0) + (has(self.mountPaths) ? 1 : 0) == 1")
-    .message("an item of match.models has exactly one key, claims or mountPaths: write two items for alternatives"))]
+#[x_kube(validation = Rule::new("(has(self.claims) ? 1 : 0) + (has(self.images) ? 1 : 0) + (has(self.mountPaths) ? 1 : 0) + (has(self.uris) ? 1 : 0) == 1")
+    .message("an item of match.models has exactly one key, claims, images, mountPaths or uris: write two items for alternatives"))]
 pub struct ModelSelector {
     /// PersistentVolumeClaims by their labels.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub claims: Option<ClaimSelector>,
+    /// Globs over the reference of an image volume, as it is written and in full (`docker.io/library/…`), with or without
+    /// tag and digest. `*` does not match `/`, `**` does: `registry.example.com/models/**`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 32), inner(length(min = 1, max = 1024)))]
+    pub images: Option<Vec<String>>,
     /// Globs over the path at which a container mounts the volume. `*` does not match `/`, `**` does;
-    /// `/models/**` also matches `/models`, and a mount above the glob's literal prefix.
+    /// `/models/**` also matches `/models`, and a mount above the glob's literal prefix. A path that an argument of a
+    /// server names counts as well.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 32), inner(length(min = 1, max = 1024), regex(pattern = "^/")))]
     pub mount_paths: Option<Vec<String>>,
+    /// Globs over what the arguments and variables of a server name: `hf://acme/**`, `s3://models/**`; a path that no
+    /// mounted model covers counts as `file:///path`. `*` does not match `/`, `**` does, and alone matches everything. A
+    /// model that cannot be told from the Pod is matched by any glob.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 32), inner(length(min = 1, max = 1024)))]
+    pub uris: Option<Vec<String>>,
 }
 
 /// PersistentVolumeClaims by their labels.
@@ -199,6 +212,25 @@ pub struct Content {
     /// The ids with which a verifier reads, where the ids of the workload cannot.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub read_as: Option<ReadAs>,
+    /// What follows from a chat template, or other configuration that an argument names, in a ConfigMap, a Secret or
+    /// another volume that Kubernetes makes of API objects. `Refuse`, the default, gives it the code `UnsignedConfig`;
+    /// `Allow` lets it pass.
+    #[serde(default)]
+    pub unsigned_config: UnsignedConfig,
+    /// What is dangerous in itself and may not be, whatever model is used: each has the code of the same name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "set"))]
+    pub forbid: Vec<Forbidden>,
+}
+
+/// What follows from configuration that nobody signs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum UnsignedConfig {
+    /// It does not comply.
+    #[default]
+    Refuse,
+    /// It passes.
+    Allow,
 }
 
 impl Default for Content {
@@ -211,6 +243,8 @@ impl Default for Content {
             max_age: None,
             trusted_storage: Vec::new(),
             read_as: None,
+            unsigned_config: UnsignedConfig::Refuse,
+            forbid: Vec::new(),
         }
     }
 }

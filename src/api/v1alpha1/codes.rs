@@ -122,6 +122,42 @@ closed_set! {
         Shadowed,
         /// Configuration for the model comes from a source that nobody signs.
         UnsignedConfig,
+        /// The server runs code that comes with the model it fetches.
+        RemoteCode,
+        /// The server loads models or adapters on request while it runs, which no admission sees.
+        RuntimeAdapters,
+        /// The server offers functions for developers that can change it while it runs.
+        DeveloperMode,
+        /// Models come from another hub than the one that their names are of.
+        HubRedirect,
+    }
+}
+
+closed_set! {
+    /// What a policy may forbid, because it is dangerous in itself, whatever model is used. Each is a code as well.
+    Forbidden {
+        /// A model named by a reference that can point elsewhere tomorrow: no whole commit, no digest.
+        MutableReference,
+        /// Running code that comes with the model: `--trust-remote-code`, `TRUST_REMOTE_CODE`.
+        RemoteCode,
+        /// Loading models or adapters on request: `VLLM_ALLOW_RUNTIME_LORA_UPDATING`, Triton's control modes `explicit` and `poll`.
+        RuntimeAdapters,
+        /// Functions for developers: `VLLM_SERVER_DEV_MODE`.
+        DeveloperMode,
+        /// Another hub: `HF_ENDPOINT`.
+        HubRedirect,
+    }
+}
+
+impl From<Forbidden> for UseCode {
+    fn from(forbidden: Forbidden) -> Self {
+        match forbidden {
+            Forbidden::MutableReference => UseCode::MutableReference,
+            Forbidden::RemoteCode => UseCode::RemoteCode,
+            Forbidden::RuntimeAdapters => UseCode::RuntimeAdapters,
+            Forbidden::DeveloperMode => UseCode::DeveloperMode,
+            Forbidden::HubRedirect => UseCode::HubRedirect,
+        }
     }
 }
 
@@ -258,6 +294,13 @@ mod tests {
             .collect();
         let distinct: BTreeSet<&str> = words.iter().copied().collect();
         assert_eq!(words.len(), distinct.len());
+    }
+
+    #[test]
+    fn what_a_policy_forbids_is_called_as_its_code_is() {
+        for forbidden in Forbidden::ALL {
+            assert_eq!(forbidden.as_str(), UseCode::from(*forbidden).as_str());
+        }
     }
 
     #[test]

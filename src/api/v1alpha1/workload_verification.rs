@@ -75,9 +75,10 @@ pub struct WorkloadVerificationStatus {
 pub struct WorkloadModel {
     /// Name of the container.
     pub container: String,
-    /// Name of the volume.
-    pub volume: String,
-    /// The source, such as `claim/models/llama`.
+    /// Name of the volume; absent where an argument or a variable names what the container fetches by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub volume: Option<String>,
+    /// The source, such as `claim/models/llama` or `hf://acme/llama`.
     pub source: String,
     /// The verdict under the policies that match.
     pub verdict: VerdictKind,

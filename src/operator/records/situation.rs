@@ -165,7 +165,7 @@ pub fn words(ids: &Ids) -> String {
 pub fn claim_of(source: &Source) -> Option<(&str, &str)> {
     match source {
         Source::Claim { name, path } => Some((name, path)),
-        Source::Opaque(_) => None,
+        Source::Uri(_) | Source::Unresolved(_) | Source::Opaque(_) => None,
     }
 }
 

@@ -139,9 +139,10 @@ fn mount_paths_are_those_of_the_claim_by_whatever_volume() {
     let again = json!({ "name": "again", "persistentVolumeClaim": { "claimName": "claim" } });
     spec["volumes"].as_array_mut().unwrap().push(again);
     let uses = uses_of(spec);
-    assert_eq!(uses[0].mount_paths, ["/cache/a", "/models"]);
-    assert_eq!(uses[1].mount_paths, uses[0].mount_paths);
-    assert_eq!(uses[2].mount_paths, ["/image"]);
+    let paths = |index: usize| uses[index].mount().unwrap().paths.clone();
+    assert_eq!(paths(0), ["/cache/a", "/models"]);
+    assert_eq!(paths(1), paths(0));
+    assert_eq!(paths(2), ["/image"]);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 use super::*;
 use crate::api::v1alpha1::{Code, RefusedCode, UnknownCode, UseCode};
 use crate::decision::{Action, Facts, Finding, Verdict};
-use crate::workload::{Access, Claims, ContainerKind, ContainerRef, FieldPath, Ids, ModelUse, Source};
+use crate::workload::{Access, Claims, ContainerKind, ContainerRef, FieldPath, Ids, ModelUse, Mount, Source, Way};
 
 fn at(second: i64) -> Timestamp {
     Timestamp::from_second(second).unwrap()
@@ -16,14 +16,13 @@ fn judged(volume: &str, verdict: Verdict) -> JudgedUse {
         container: ContainerRef { kind: ContainerKind::Main, name: "server".into() },
         ids: Ids::default(),
         at: FieldPath(format!("spec.{volume}")),
-        volume: volume.into(),
-        mount_path: "/m".into(),
+        way: Way::Mounted(Mount { volume: volume.into(), path: "/m".into(), paths: vec![] }),
         source: Source::Claim { name: "models".into(), path: String::new() },
         access: Access::ReadOnly,
         privileged_by: None,
         shadows: vec![],
-        mount_paths: vec![],
         annotations: Claims::default(),
+        hazards: vec![],
     };
     let findings = match &verdict {
         Verdict::Verified(_) => vec![],
@@ -80,7 +79,7 @@ fn is(status: &str, reason: &str) -> (String, String) {
 fn the_worst_comes_first_and_speaks_for_all() {
     let status = of(vec![verified(), unread(), refused()]);
     assert_eq!(status.verdict, Some(VerdictKind::Refused));
-    let order: Vec<&str> = status.models.iter().map(|model| model.volume.as_str()).collect();
+    let order: Vec<&str> = status.models.iter().map(|model| model.volume.as_deref().unwrap()).collect();
     assert_eq!(order, ["bad", "unread", "good"]);
     assert_eq!(condition(&status, "Verified"), is("False", "ContentMismatch"));
     assert_eq!(condition(&of(vec![verified(), unread()]), "Verified"), is("Unknown", "NotVerifiedYet"));
