@@ -88,6 +88,7 @@ impl Answer {
                 None => "allow",
                 Some(Action::Audit) => "audit",
                 Some(Action::Warn) => "warn",
+                Some(Action::Hold) => "hold",
                 Some(Action::Deny) => "deny",
             },
         }

@@ -66,6 +66,7 @@ impl AdmissionMetrics {
             let action = match violation.action {
                 Action::Audit => "Audit",
                 Action::Warn => "Warn",
+                Action::Hold => "Hold",
                 Action::Deny => "Deny",
             };
             self.series.violations.with_label_values(&[policy, violation.code.as_str(), action]).inc();

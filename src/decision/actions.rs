@@ -1,7 +1,7 @@
 //! What follows from a finding.
 
 use super::{Action, Found, Violation};
-use crate::api::v1alpha1::{Code, UnknownAction, ValidationAction};
+use crate::api::v1alpha1::{Code, UnknownAction, UnknownCode, ValidationAction};
 use crate::policy::{Actions, CompiledPolicy};
 use crate::workload::{ModelUse, Stage};
 
@@ -34,12 +34,13 @@ fn follows(actions: Actions, stage: Stage, code: Code) -> (Action, bool) {
         ValidationAction::Warn => Action::Warn,
         ValidationAction::Deny => Action::Deny,
     };
-    let Code::Unknown(_) = code else { return (strongest, actions.audit) };
+    let Code::Unknown(unknown) = code else { return (strongest, actions.audit) };
     let action = match actions.unknown {
         None => strongest,
         Some(UnknownAction::Audit) => Action::Audit,
         Some(UnknownAction::Warn) => Action::Warn,
-        Some(UnknownAction::Deny) => Action::Deny,
+        Some(UnknownAction::Hold) if can_end(unknown) => Action::Hold,
+        Some(UnknownAction::Hold | UnknownAction::Deny) => Action::Deny,
     };
     let audit = actions.audit || action == Action::Audit;
     match stage {
@@ -48,10 +49,30 @@ fn follows(actions: Actions, stage: Stage, code: Code) -> (Action, bool) {
     }
 }
 
+/// Whether this can come to an end for a Pod as it is: by itself, or by what somebody puts right elsewhere. A Pod that
+/// could only be made anew is not held.
+fn can_end(unknown: UnknownCode) -> bool {
+    match unknown {
+        UnknownCode::NotVerifiedYet
+        | UnknownCode::Verifying
+        | UnknownCode::Stale
+        | UnknownCode::SourceMissing
+        | UnknownCode::BeingWritten
+        | UnknownCode::Unreadable
+        | UnknownCode::RegistryUnavailable
+        | UnknownCode::TrustUnavailable
+        | UnknownCode::VerifierBlocked
+        | UnknownCode::VerifierFailed
+        | UnknownCode::PolicyInvalid
+        | UnknownCode::IndexStale => true,
+        UnknownCode::RegistryUnauthorized | UnknownCode::TooLarge | UnknownCode::NotVerifiable => false,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::v1alpha1::{RefusedCode, UnknownCode, UseCode};
+    use crate::api::v1alpha1::{RefusedCode, UseCode};
 
     #[test]
     fn what_follows_from_what() {
@@ -69,6 +90,14 @@ mod tests {
             (Deny, false, Some(UnknownAction::Warn), Pod, unknown, (Action::Warn, false)),
             (Deny, false, Some(UnknownAction::Warn), Pod, refused, (Action::Deny, false)),
             (Deny, false, Some(UnknownAction::Audit), Template, unknown, (Action::Audit, true)),
+            (Deny, false, Some(UnknownAction::Hold), Pod, unknown, (Action::Hold, false)),
+            (Deny, true, Some(UnknownAction::Hold), Pod, UnknownCode::PolicyInvalid.into(), (Action::Hold, true)),
+            (Deny, false, Some(UnknownAction::Hold), Pod, UnknownCode::Unreadable.into(), (Action::Hold, false)),
+            (Deny, false, Some(UnknownAction::Hold), Pod, UnknownCode::NotVerifiable.into(), (Action::Deny, false)),
+            (Deny, false, Some(UnknownAction::Hold), Pod, UnknownCode::TooLarge.into(), (Action::Deny, false)),
+            (Deny, false, Some(UnknownAction::Hold), Pod, refused, (Action::Deny, false)),
+            (Deny, false, Some(UnknownAction::Hold), Pod, writable, (Action::Deny, false)),
+            (Deny, false, Some(UnknownAction::Hold), Template, unknown, (Action::Warn, false)),
             (Warn, false, Some(UnknownAction::Deny), Template, unknown, (Action::Warn, false)),
             (Warn, true, None, Pod, unknown, (Action::Warn, true)),
             (Audit, true, None, Pod, refused, (Action::Audit, true)),

@@ -109,6 +109,8 @@ pub enum Action {
     Audit,
     /// The client is warned.
     Warn,
+    /// The Pod is made and waits behind our scheduling gate.
+    Hold,
     /// The request is refused.
     Deny,
 }
@@ -124,15 +126,32 @@ pub struct Decision {
     pub missing_records: Vec<ModelVerificationSpec>,
     /// How many policies select at least one use.
     pub policies: usize,
+    /// Whether one of these refuses what violates it. Where none does, nothing is held, changed or deleted.
+    pub enforced: bool,
 }
 
 /// One finding about one use under one policy: what a [`Violation`] is made of.
 type Found = (Code, Finding);
 
 impl Decision {
-    /// Whether the request is let through.
+    /// Whether the request is let through, if only to be held.
     pub fn allowed(&self) -> bool {
-        self.violations.iter().all(|violation| violation.action < Action::Deny)
+        self.strongest() < Some(Action::Deny)
+    }
+
+    /// Whether the Pod must wait behind our scheduling gate.
+    pub fn holds(&self) -> bool {
+        self.strongest() == Some(Action::Hold)
+    }
+
+    /// Whether the Pod may run: neither refused nor held.
+    pub fn runs(&self) -> bool {
+        self.strongest() < Some(Action::Hold)
+    }
+
+    /// What follows from all violations together.
+    pub fn strongest(&self) -> Option<Action> {
+        self.violations.iter().map(|violation| violation.action).max()
     }
 
     /// Whether the object complies with every policy that matches, whatever the policies' actions are.
@@ -179,7 +198,9 @@ pub fn decide(
     let mut models: Vec<Option<JudgedUse>> = uses.iter().map(|_| None).collect();
     for policy in scene.policies() {
         let judged = judge::uses(&scene, policy);
-        decision.policies += usize::from(judged.iter().any(Option::is_some));
+        let selects = judged.iter().any(Option::is_some);
+        decision.policies += usize::from(selects);
+        decision.enforced |= selects && policy.actions.enforces();
         for ((judgement, model_use), model) in judged.into_iter().zip(uses).zip(&mut models) {
             let Some(judgement) = judgement else { continue };
             decision.violations.extend(actions::violations(policy, subject.stage, model_use, &judgement.findings));

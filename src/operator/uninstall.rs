@@ -22,6 +22,7 @@ use tokio::time::{Instant, sleep};
 use super::LEASE;
 use super::call::CallFailed;
 use super::webhooks::CONFIGURATION;
+use crate::api::gate::GATE;
 use crate::index::Unmanaged;
 use crate::lease::LEASE_DURATION;
 
@@ -31,8 +32,6 @@ const POLL: Duration = Duration::from_secs(1);
 const PAGE: u32 = 500;
 /// How names of verifier Pods begin; a guard keeps everybody else from using such names.
 const VERIFIER_PREFIX: &str = "weighbridge-verifier-";
-/// Our scheduling gate, and our finalizer.
-const GATE: &str = "weighbridge.dev/verification";
 /// What all names of ours begin with.
 const OURS: &str = "weighbridge.dev/";
 

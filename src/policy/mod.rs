@@ -82,6 +82,13 @@ pub struct Actions {
     pub unknown: Option<UnknownAction>,
 }
 
+impl Actions {
+    /// Whether a violation is refused, or held.
+    pub fn enforces(self) -> bool {
+        self.strongest == ValidationAction::Deny
+    }
+}
+
 /// Rules about the content of a model and the way in which it is mounted.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ContentRules {
@@ -182,7 +189,7 @@ impl CompiledPolicies {
         self.iter().map(|policy| NamespaceSelection {
             policy: &policy.name,
             selector: &policy.namespace_selector,
-            denies: policy.actions.strongest == ValidationAction::Deny,
+            denies: policy.actions.enforces(),
         })
     }
 }
@@ -227,7 +234,7 @@ impl CompiledPolicy {
     /// Whether it refuses violations and lets through what is unknown.
     pub fn unknown_admits(&self) -> bool {
         let weak = matches!(self.actions.unknown, Some(UnknownAction::Warn | UnknownAction::Audit));
-        self.actions.strongest == ValidationAction::Deny && weak
+        self.actions.enforces() && weak
     }
 
     /// Whether its selector selects a namespace with these labels. Asks nothing about namespaces that are exempt: see

@@ -54,8 +54,10 @@ pub struct ClusterModelPolicySpec {
     /// client, `Audit` writes an audit annotation. Deny and Warn exclude each other.
     #[schemars(length(min = 1, max = 2), extend("x-kubernetes-list-type" = "set"))]
     pub validation_actions: Vec<ValidationAction>,
-    /// What a verdict of Unknown leads to. Absent means the action itself. Weaker than `Deny` under a `Deny` policy is
-    /// possible, and sets the condition `Enforcing=False(UnknownAdmits)`: a tenant can bring about Unknown at will.
+    /// What a verdict of Unknown leads to. Absent means the action itself. `Hold` lets the Pod be made and holds it by the
+    /// scheduling gate `weighbridge.dev/verification` until its models are verified; what waiting cannot cure is denied all
+    /// the same. `Warn` and `Audit` under a `Deny` policy set the condition `Enforcing=False(UnknownAdmits)`: a tenant can
+    /// bring about Unknown at will.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unknown: Option<UnknownAction>,
     /// Whom this policy trusts to sign models. Alternatives, unless `required` asks for several.
@@ -171,6 +173,8 @@ pub enum UnknownAction {
     Audit,
     /// Send a warning to the client.
     Warn,
+    /// Let the Pod be made, and hold it by a scheduling gate until its models are verified. Under `Deny` alone.
+    Hold,
     /// Refuse the request.
     Deny,
 }

@@ -20,7 +20,7 @@ use super::call::{CallFailed, FIELD_MANAGER};
 use super::conditions;
 use super::runner::Controller;
 use super::webhooks::{Applied, Links, Report};
-use crate::api::v1alpha1::{ClusterModelPolicy, ClusterModelPolicyStatus, ValidationAction};
+use crate::api::v1alpha1::{ClusterModelPolicy, ClusterModelPolicyStatus};
 use crate::decision::NamespaceFacts;
 use crate::index::Snapshot;
 use crate::lease::{Replica, Replicas};
@@ -138,7 +138,7 @@ fn same(last: &Snapshot, now: &Snapshot) -> bool {
 fn facts<'a>(policy: &'a ClusterModelPolicy, snapshot: &'a Snapshot, gathered: &'a Gathered) -> Facts<'a> {
     let name = policy.metadata.name.as_deref().unwrap_or_default();
     let compiled = snapshot.policies.get(name);
-    let denies = compiled.is_some_and(|policy| policy.actions.strongest == ValidationAction::Deny);
+    let denies = compiled.is_some_and(|policy| policy.actions.enforces());
     Facts {
         name,
         generation: policy.metadata.generation.unwrap_or_default(),
