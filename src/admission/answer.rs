@@ -209,7 +209,7 @@ pub(super) fn log(request: &Request, answer: &Answer) {
             for violation in &decision.violations {
                 tracing::info!(
                     user = request.user(),
-                    policy = violation.policy,
+                    policy = %violation.policy,
                     code = %violation.code,
                     action = ?violation.action,
                     at = %violation.at,

@@ -13,6 +13,7 @@ use super::review::{Operation, Request};
 use super::triage::Kind;
 use crate::decision::{Action, Decision};
 use crate::index::Snapshot;
+use crate::policy::PolicyName;
 use crate::telemetry::{BoundedNames, Registry, Spec};
 
 crate::metrics! {
@@ -24,9 +25,11 @@ crate::metrics! {
         /// Seconds from the head of a request to its answer, by kind of object.
         duration: HistogramVec = "weighbridge_admission_duration_seconds" ["kind"]
             buckets [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 0.6, 1.0, 2.5, 5.0, 10.0],
-        /// Violations that were found, by policy (the first 100, then `other`), code and what followed.
+        /// Violations that were found, by policy of the cluster (the first 100, then `other`; those of namespaces are
+        /// all `ModelPolicy`), code and what followed.
         violations: IntCounterVec = "weighbridge_admission_violations_total" ["policy", "code", "action"],
-        /// Always 1: the policies that this replica decides by (the first 100, then `other`).
+        /// Always 1: the policies that this replica decides by (those of the cluster by name, the first 100, then `other`;
+        /// `ModelPolicy` where any namespace has one).
         policies: IntGaugeVec = "weighbridge_policy_info" ["policy"],
         /// Records that were asked for, by what became of that: queued, known (it was queued already), dropped (the queue
         /// is full), created, failed.
@@ -40,6 +43,10 @@ pub struct AdmissionMetrics {
     series: Series,
     policies: Arc<BoundedNames>,
 }
+
+/// The label of all policies of namespaces together: tenants choose their names, and no policy of the cluster can be
+/// called so.
+const NAMESPACED: &str = "ModelPolicy";
 
 /// What became of the wish for a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,7 +69,10 @@ impl AdmissionMetrics {
 
     pub(super) fn violated(&self, decision: &Decision) {
         for violation in &decision.violations {
-            let policy = self.policies.label(&violation.policy);
+            let policy = match &violation.policy {
+                PolicyName::Cluster(name) => self.policies.label(name),
+                PolicyName::Namespaced { .. } => NAMESPACED,
+            };
             let action = match violation.action {
                 Action::Audit => "Audit",
                 Action::Warn => "Warn",
@@ -90,8 +100,9 @@ pub async fn follow_policies(metrics: AdmissionMetrics, mut snapshots: watch::Re
     let mut shown = BTreeSet::new();
     loop {
         let snapshot = Arc::clone(&snapshots.borrow_and_update());
-        let names: BTreeSet<String> =
-            snapshot.objects.policies.keys().map(|name| metrics.policies.label(name).to_owned()).collect();
+        let cluster = snapshot.objects.policies.keys().map(|name| metrics.policies.label(name));
+        let namespaced = snapshot.policies.namespaces().next().map(|_| NAMESPACED);
+        let names: BTreeSet<String> = cluster.chain(namespaced).map(str::to_owned).collect();
         for gone in shown.difference(&names) {
             // It can only fail where there is none.
             let _ = metrics.series.policies.remove_label_values(&[gone]);

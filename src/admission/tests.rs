@@ -58,7 +58,7 @@ fn refuse(snapshot: &Snapshot, extract: &Extract, _: Timestamp) -> Decision {
         let missing = Code::Unknown(UnknownCode::SourceMissing);
         decision.missing_records.push(ModelVerificationSpec::of_claim(name.clone(), path.clone()));
         decision.violations.push(Violation {
-            policy: "production".into(),
+            policy: crate::policy::PolicyName::Cluster("production".into()),
             at: it.at.clone(),
             code: if known { RefusedCode::Unsigned.into() } else { missing },
             finding: Finding { what: "nobody signed it".into(), fix: "sign it".into(), detail: None },

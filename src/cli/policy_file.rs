@@ -5,61 +5,97 @@ use std::fs::File;
 use std::path::Path;
 
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use kube::ResourceExt as _;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::model_flags::shown_path;
 use super::{UsageError, text_file};
-use crate::api::v1alpha1::ClusterModelPolicy;
+use crate::api::v1alpha1::{ClusterModelPolicy, ModelPolicy};
 use crate::model::shown_to;
-use crate::policy::{CompiledPolicies, TrustSources};
+use crate::policy::{CompiledPolicies, FOR_MODEL_POLICIES, TrustSources};
 
 /// The largest file of policies that is read, in bytes: 16 policies of 1.5 MiB, the most that a cluster keeps in one
 /// object, would be a mistake.
 const MAX_POLICY_BYTES: u64 = 16 << 20;
 
-/// Reads and compiles the policies of a file. One that refers to what the file does not hold is not accepted
-/// ([`crate::policy::CompiledPolicy::accepted`]). Objects of other groups are skipped, as they stand beside policies in
-/// what people keep in one file; one of ours that is not understood is an error.
-pub(super) fn read(path: &Path) -> Result<CompiledPolicies, UsageError> {
-    let wrong = |problem: &str| UsageError(format!("--policy {}: {problem}", shown_path(path)));
-    let read = File::open(path).and_then(|file| text_file::read(file, MAX_POLICY_BYTES));
-    let text = read.map_err(|error| wrong(&error.to_string()))?;
-    let (policies, trust) = parse(&text).map_err(|error| wrong(&error))?;
-    if policies.is_empty() {
-        return Err(wrong("no ClusterModelPolicy in it"));
-    }
-    Ok(CompiledPolicies::compile(&policies, &trust, ""))
+/// What files of policies hold.
+#[derive(Debug, Default)]
+pub(super) struct PolicyObjects {
+    /// Policies of the cluster.
+    pub(super) cluster: Vec<ClusterModelPolicy>,
+    /// Policies of namespaces.
+    pub(super) namespaced: Vec<ModelPolicy>,
+    /// What they may refer to.
+    pub(super) trust: TrustSources,
 }
 
-fn parse(text: &str) -> Result<(Vec<ClusterModelPolicy>, TrustSources), String> {
-    let (mut policies, mut trust) = (Vec::new(), TrustSources::default());
-    let documents = serde_saphyr::from_multiple::<Value>(text).map_err(|error| error.to_string())?;
-    for (at, document) in documents.into_iter().flat_map(unpacked).enumerate() {
-        let kind = document["kind"].as_str().unwrap_or_default().to_owned();
-        let wrong =
-            |error: serde_json::Error| format!("document {}, {kind}: {}", at + 1, shown_to(&error.to_string(), 200));
-        match kind.as_str() {
-            "ClusterModelPolicy" => policies.push(typed(document).map_err(wrong)?),
-            "ConfigMap" => {
-                let map: ConfigMap = typed(document).map_err(wrong)?;
-                trust.config_maps.insert(map.metadata.name.unwrap_or_default(), map.data.unwrap_or_default());
-            }
-            "Secret" => {
-                let secret: Secret = typed(document).map_err(wrong)?;
-                trust.secrets.insert(secret.metadata.name.clone().unwrap_or_default(), text_of(secret));
-            }
-            _ if document["apiVersion"].as_str().unwrap_or_default().starts_with("weighbridge.dev/") => {
-                return Err(format!(
-                    "document {} is a {}, which is no policy that is understood here",
-                    at + 1,
-                    shown_to(&kind, 60)
-                ));
-            }
-            _ => {}
+/// Reads and compiles the policies of a file. One that refers to what the file does not hold is not accepted
+/// ([`crate::policy::CompiledPolicy::accepted`]).
+pub(super) fn read(path: &Path) -> Result<CompiledPolicies, UsageError> {
+    let mut objects = PolicyObjects::default();
+    objects.read(path)?;
+    Ok(objects.compiled(""))
+}
+
+impl PolicyObjects {
+    /// Adds what a file holds. Objects of other groups are skipped, as they stand beside policies in what people keep in
+    /// one file; one of ours that is not understood is an error, and so is a file without any policy.
+    pub(super) fn read(&mut self, path: &Path) -> Result<(), UsageError> {
+        let wrong = |problem: &str| UsageError(format!("--policy {}: {problem}", shown_path(path)));
+        let read = File::open(path).and_then(|file| text_file::read(file, MAX_POLICY_BYTES));
+        let text = read.map_err(|error| wrong(&error.to_string()))?;
+        let before = self.cluster.len() + self.namespaced.len();
+        self.parse(&text).map_err(|error| wrong(&error))?;
+        if self.cluster.len() + self.namespaced.len() == before {
+            return Err(wrong("no ClusterModelPolicy or ModelPolicy in it"));
         }
+        Ok(())
     }
-    Ok((policies, trust))
+
+    /// All of them, compiled. `own_namespace` is the namespace of weighbridge.
+    pub(super) fn compiled(&self, own_namespace: &str) -> CompiledPolicies {
+        CompiledPolicies::compile(&self.cluster, &self.trust, own_namespace)
+            .and_namespaced(&self.namespaced, &self.trust)
+    }
+
+    fn parse(&mut self, text: &str) -> Result<(), String> {
+        let documents = serde_saphyr::from_multiple::<Value>(text).map_err(|error| error.to_string())?;
+        for (at, document) in documents.into_iter().flat_map(unpacked).enumerate() {
+            let kind = document["kind"].as_str().unwrap_or_default().to_owned();
+            let wrong = |error: serde_json::Error| {
+                format!("document {}, {kind}: {}", at + 1, shown_to(&error.to_string(), 200))
+            };
+            match kind.as_str() {
+                "ClusterModelPolicy" => self.cluster.push(typed(document).map_err(wrong)?),
+                "ModelPolicy" => self.namespaced.push(typed(document).map_err(wrong)?),
+                "ConfigMap" => self.config_map(typed(document).map_err(wrong)?),
+                "Secret" => {
+                    let secret: Secret = typed(document).map_err(wrong)?;
+                    self.trust.secrets.insert(secret.metadata.name.clone().unwrap_or_default(), text_of(secret));
+                }
+                _ if document["apiVersion"].as_str().unwrap_or_default().starts_with("weighbridge.dev/") => {
+                    return Err(format!(
+                        "document {} is a {}, which is no policy that is understood here",
+                        at + 1,
+                        shown_to(&kind, 60)
+                    ));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn config_map(&mut self, map: ConfigMap) {
+        let (marker, value) = FOR_MODEL_POLICIES;
+        let marked = map.labels().get(marker).map(String::as_str) == Some(value);
+        let name = map.metadata.name.unwrap_or_default();
+        if marked {
+            self.trust.for_namespaces.insert(name.clone());
+        }
+        self.trust.config_maps.insert(name, map.data.unwrap_or_default());
+    }
 }
 
 /// The items of a list, as `kubectl get --output yaml` writes one; any other object by itself.

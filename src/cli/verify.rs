@@ -126,7 +126,7 @@ impl Flags {
 /// What all policies trust together, if each of them holds all that it refers to; else what is missing.
 fn trust_of(policies: &CompiledPolicies) -> Result<TrustMaterial, String> {
     for policy in policies.iter() {
-        policy.accepted().map_err(|problem| format!("policy {}: {problem}", shown(&policy.name)))?;
+        policy.accepted().map_err(|problem| format!("policy {}: {problem}", shown(&policy.name.to_string())))?;
     }
     policies.trust().material().map_err(|error| error.to_string())
 }
@@ -142,12 +142,14 @@ fn satisfied_by(
     let mut satisfied = Vec::new();
     for policy in policies.iter() {
         match check_signers(policy, &signers, others, now) {
-            Ok(authority) => satisfied.push(Satisfied { policy: policy.name.clone(), authority: authority.to_owned() }),
+            Ok(authority) => {
+                satisfied.push(Satisfied { policy: policy.name.to_string(), authority: authority.to_owned() })
+            }
             Err((code, why)) => {
-                let of = if policy.name == COMMAND_LINE {
+                let of = if policy.name.to_string() == COMMAND_LINE {
                     String::new()
                 } else {
-                    format!("policy {}: ", shown(&policy.name))
+                    format!("policy {}: ", shown(&policy.name.to_string()))
                 };
                 return Err(Finding {
                     detail: why.detail,

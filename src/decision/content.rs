@@ -8,7 +8,7 @@ use crate::api::v1alpha1::{
     Code, FindingCode, ModelStatus, ModelVerificationSpec, RefusedCode, UnknownCode, VerdictKind,
 };
 use crate::model::{shown, shown_to};
-use crate::policy::CompiledPolicy;
+use crate::policy::{CompiledPolicy, PolicyName, TrustSet};
 use crate::workload::{ModelUse, Source, Unresolved};
 
 /// How much of a sentence that a record or the cluster brings is shown: what fits into two lines of a denial.
@@ -260,7 +260,7 @@ fn model_is_sound(
     match (model.verdict, model.reason) {
         (VerdictKind::Verified, _) if model.content_verified && model.signature_verified => Ok(()),
         (VerdictKind::Refused, Some(FindingCode::Refused(RefusedCode::UntrustedSigner)))
-            if record.status.trust_digest.as_deref() != Some(scene.trust_digest()) =>
+            if cluster_trusts_others(scene, policy, record) =>
         {
             let what = "no listed signer had signed it, and the listed signers have changed since it was read";
             let code = UnknownCode::NotVerifiedYet;
@@ -282,6 +282,14 @@ fn model_is_sound(
             Err(Obstacle::unknown(code, "what was found when it was read cannot be understood", remedy(code.into())))
         }
     }
+}
+
+/// Whether the cluster's policies trust others than when the record was made, so that nobody can say whether one of those
+/// has signed. What a namespace's own policies list makes nothing unknown: else whoever writes one could have a model let
+/// in that is refused. Under these it stays refused until it was read again.
+fn cluster_trusts_others(scene: &Scene<'_>, policy: &CompiledPolicy, record: &Record) -> bool {
+    let then = record.status.trust_digest.as_deref().map(TrustSet::cluster_half);
+    matches!(policy.name, PolicyName::Cluster(_)) && then != Some(TrustSet::cluster_half(scene.trust_digest()))
 }
 
 /// What a verifier says is wrong, without what it says to do about that after the last semicolon: a denial has advice of

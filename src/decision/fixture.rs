@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::api::v1alpha1::{
-    BackingStoreSpec, ClusterModelPolicy, FindingCode, ModelStatus, ModelVerificationStatus, ReadSource, SignerKind,
+    BackingStoreSpec, ClusterModelPolicy, FindingCode, ModelPolicy, ModelStatus, ModelVerificationStatus, ReadSource,
+    SignerKind,
 };
 use crate::policy::{TrustSources, fixtures};
 use crate::signature::Authority;
@@ -34,6 +35,18 @@ pub(crate) fn named_policy(name: &str, spec: Value) -> ClusterModelPolicy {
     });
     merge(&mut base, spec);
     ClusterModelPolicy::new(name, serde_json::from_value(base).unwrap())
+}
+
+/// A policy of namespace `team`, which denies and trusts key A; `spec` is merged over that.
+pub(crate) fn model_policy(name: &str, spec: Value) -> ModelPolicy {
+    let mut base = json!({
+        "validationActions": ["Deny"],
+        "authorities": [{ "name": "release-key", "key": { "data": fixtures::KEY_A } }],
+    });
+    merge(&mut base, spec);
+    let mut policy = ModelPolicy::new(name, serde_json::from_value(base).unwrap());
+    policy.metadata.namespace = Some("team".into());
+    policy
 }
 
 fn merge(base: &mut Value, over: Value) {
@@ -66,6 +79,7 @@ pub(crate) fn signed_by(pem: &str) -> SignerStatus {
 #[derive(Clone, Debug)]
 pub(crate) struct World {
     pub(crate) policies: Vec<ClusterModelPolicy>,
+    pub(crate) model_policies: Vec<ModelPolicy>,
     pub(crate) namespace: Option<NamespaceFacts>,
     pub(crate) claim: Option<ClaimFacts>,
     pub(crate) volume: Option<VolumeFacts>,
@@ -127,6 +141,7 @@ impl World {
     pub(crate) fn new() -> Self {
         World {
             policies: vec![policy(json!({}))],
+            model_policies: Vec::new(),
             namespace: Some(NamespaceFacts { labels: BTreeMap::from([("tier".into(), "production".into())]) }),
             claim: Some(ClaimFacts {
                 uid: "claim-1".into(),
@@ -221,7 +236,8 @@ impl World {
 
     pub(crate) fn decide(&self) -> Decision {
         let Extract { subject, uses } = self.extract();
-        decide(&compile(&self.policies), &subject, &uses, &self.evidence(), now())
+        let policies = compile(&self.policies).and_namespaced(&self.model_policies, &TrustSources::default());
+        decide(&policies, &subject, &uses, &self.evidence(), now())
     }
 
     /// The codes of all violations.

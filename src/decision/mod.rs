@@ -32,7 +32,7 @@ pub use text::{audit_annotations, deny_text, waiting_cures, warnings};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::api::v1alpha1::{Code, Detail, ModelVerificationSpec, RefusedCode, SignerStatus, UnknownCode, VerdictKind};
-use crate::policy::CompiledPolicies;
+use crate::policy::{CompiledPolicies, PolicyName};
 use crate::workload::{FieldPath, ModelUse, Subject};
 
 /// How old the view of the cluster may be before nothing is decided upon it any more. An API server sends a bookmark on
@@ -88,8 +88,8 @@ pub struct Finding {
 /// One way in which an object does not comply with one policy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
-    /// Name of the policy.
-    pub policy: String,
+    /// The policy.
+    pub policy: PolicyName,
     /// Where in the object.
     pub at: FieldPath,
     /// What it is called.

@@ -35,8 +35,7 @@ impl<'a> Scene<'a> {
     pub(super) fn policies(&self) -> Vec<&'a CompiledPolicy> {
         match self.namespace {
             Some(facts) => self.all.matching(&self.subject.namespace, &facts.labels).collect(),
-            None if self.all.exempts(&self.subject.namespace) => Vec::new(),
-            None => self.all.iter().collect(),
+            None => self.all.possible(&self.subject.namespace).collect(),
         }
     }
 

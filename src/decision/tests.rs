@@ -263,9 +263,20 @@ fn all_policies_must_be_satisfied() {
     let other = json!({ "authorities": [{ "name": "b", "key": { "data": fixtures::KEY_B } }] });
     let world = World::new().with(|world| world.policies.push(named_policy("second", other)));
     let decision = world.decide();
-    assert_eq!(decision.violations[0].policy, "second");
+    assert_eq!(decision.violations[0].policy.to_string(), "second");
     assert_eq!((decision.violations.len(), decision.policies), (1, 2));
     assert_eq!(decision.worst(), Some(VerdictKind::Refused));
+}
+
+#[test]
+fn a_message_names_each_policy_that_is_not_satisfied() {
+    let other = json!({ "authorities": [{ "name": "b", "key": { "data": fixtures::KEY_B } }] });
+    let world = World::new()
+        .with(|world| world.model_policies = vec![model_policy("mine", other)])
+        .model(|model| model.signers.clear());
+    let text = deny_text(&world.decide());
+    let who: Vec<&str> = text.lines().filter_map(|line| Some(line.split_once(": ")?.0)).collect();
+    assert_eq!(who, ["production", "team/mine"], "{text}");
 }
 
 #[test]
@@ -292,7 +303,7 @@ fn the_strongest_comes_first() {
         world.policies.insert(0, named_policy("a-warns", json!({ "validationActions": ["Warn"] })));
         world.records.clear();
     });
-    let policies: Vec<String> = world.decide().violations.into_iter().map(|it| it.policy).collect();
+    let policies: Vec<String> = world.decide().violations.into_iter().map(|it| it.policy.to_string()).collect();
     assert_eq!(policies, ["production", "a-warns"]);
 }
 

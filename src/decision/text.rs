@@ -7,7 +7,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Action, Decision, Finding, Verdict, Violation};
 use crate::api::v1alpha1::{Code, RefusedCode, RequestCode, UnknownCode, UseCode};
-use crate::model::shown_to;
 
 /// How long a line of a denial may be, in characters: clients print it after a prefix of their own, and Events cut it.
 const MAX_LINE_CHARS: usize = 200;
@@ -82,7 +81,7 @@ pub fn audit_annotations(decision: &Decision) -> BTreeMap<String, String> {
         Verdict::Refused(..) | Verdict::Unknown(..) => None,
     });
     [
-        ("policy", audited().map(|it| it.policy.clone()).collect::<BTreeSet<String>>()),
+        ("policy", audited().map(|it| it.policy.to_string()).collect::<BTreeSet<String>>()),
         ("code", audited().map(|it| it.code.to_string()).collect()),
         ("model-digest", digests.collect()),
     ]
@@ -97,7 +96,7 @@ pub fn audit_annotations(decision: &Decision) -> BTreeMap<String, String> {
 /// Where that is too long, what is wrong gives way first, but keeps a third of the room, then how to fix it; who, where
 /// and the code always stay.
 fn line(violation: &Violation, limit: usize) -> String {
-    let head = format!("{}: {}: ", shown_to(&violation.policy, MAX_POLICY_CHARS), violation.at);
+    let head = format!("{}: {}: ", violation.policy.shown(MAX_POLICY_CHARS), violation.at);
     let tail = format!(" [{}]", violation.code);
     let dash = " — ";
     let room = limit.saturating_sub(head.chars().count() + tail.chars().count() + dash.chars().count());

@@ -8,15 +8,21 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 };
 use kube::CustomResourceExt;
 
-use crate::api::v1alpha1::{BackingStore, ClusterModelPolicy, ModelVerification, WorkloadVerification};
+use crate::api::v1alpha1::{BackingStore, ClusterModelPolicy, ModelPolicy, ModelVerification, WorkloadVerification};
 
 use super::helm::literal;
 use super::{Artifact, GenerateError, notice};
 
 /// Every kind of the API, as it is installed.
-fn definitions() -> [CustomResourceDefinition; 4] {
-    [ClusterModelPolicy::crd(), ModelVerification::crd(), WorkloadVerification::crd(), BackingStore::crd()]
-        .map(polished)
+fn definitions() -> [CustomResourceDefinition; 5] {
+    [
+        ClusterModelPolicy::crd(),
+        ModelPolicy::crd(),
+        ModelVerification::crd(),
+        WorkloadVerification::crd(),
+        BackingStore::crd(),
+    ]
+    .map(polished)
 }
 
 /// What the derive macro leaves to be done: a description of the kind itself, and no field that may be null.

@@ -80,7 +80,7 @@ const GRANTS: &[Grant] = &[
     // The webhook decides from its index: it reads, and asks for records.
     grant(Webhook, Cluster, "", &["namespaces", "persistentvolumeclaims", "persistentvolumes"], FOLLOW, Any,
         "which policies match, and what lies behind a claim"),
-    grant(Webhook, Cluster, API, &["clustermodelpolicies", "modelverifications"], FOLLOW, Any,
+    grant(Webhook, Cluster, API, &["clustermodelpolicies", "modelpolicies", "modelverifications"], FOLLOW, Any,
         "what to decide by"),
     grant(Webhook, Cluster, API, &["modelverifications"], &["create"], Any,
         "a Pod used what has no record yet; a guard keeps its status out of reach"),
@@ -109,9 +109,9 @@ const GRANTS: &[Grant] = &[
         "whether a claim is still the one that was read, before what was found counts"),
     grant(Operator, Cluster, "", &["pods"], &["get", "create", "delete"], Any,
         "verifier Pods; a guard limits this account to them"),
-    grant(Operator, Cluster, API, &["clustermodelpolicies"], FOLLOW, Any,
+    grant(Operator, Cluster, API, &["clustermodelpolicies", "modelpolicies"], FOLLOW, Any,
         "what to verify"),
-    grant(Operator, Cluster, API, &["clustermodelpolicies/status"], &["patch"], Any,
+    grant(Operator, Cluster, API, &["clustermodelpolicies/status", "modelpolicies/status"], &["patch"], Any,
         "what became of a policy"),
     grant(Operator, Cluster, API, &["modelverifications", "workloadverifications"], &["list", "watch", "create", "patch", "delete"], Any,
         "records and the status that people look up"),
@@ -161,14 +161,14 @@ const USER_ROLES: &[UserRole] = &[
     UserRole {
         name: "weighbridge-view",
         into: &["view", "edit", "admin"],
-        resources: &["clustermodelpolicies", "modelverifications", "workloadverifications"],
+        resources: &["clustermodelpolicies", "modelpolicies", "modelverifications", "workloadverifications"],
         verbs: READ,
     },
-    // Status is out of their reach by a guard, whatever a role says.
+    // The status of records is out of their reach by a guard, whatever a role says; policies of a namespace only tighten.
     UserRole {
         name: "weighbridge-edit",
         into: &["edit", "admin"],
-        resources: &["modelverifications"],
+        resources: &["modelpolicies", "modelverifications"],
         verbs: &["create", "update", "patch", "delete"],
     },
     // To be bound by hand in our namespace. A guard keeps it to the one annotation that clears writers.

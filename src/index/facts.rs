@@ -10,7 +10,7 @@ use kube::core::DynamicObject;
 use serde_json::json;
 use tracing::error;
 
-use crate::api::v1alpha1::{ClusterModelPolicy, ModelVerification};
+use crate::api::v1alpha1::{ClusterModelPolicy, ModelPolicy, ModelVerification};
 use crate::decision::{Backing, ClaimFacts, Record, VolumeFacts};
 
 /// Who made a volume, as the external provisioner notes it.
@@ -126,6 +126,18 @@ pub(super) fn policy(object: DynamicObject) -> Option<ClusterModelPolicy> {
     })
 }
 
+/// A policy of a namespace, without annotations, which tenants write. One that does not parse stands for everything in its
+/// namespace, as one of the cluster does.
+pub(super) fn model_policy(object: DynamicObject) -> Option<ModelPolicy> {
+    let metadata = object.metadata.clone();
+    let mut policy = parse(object).or_else(|| {
+        let spec = serde_json::from_value(json!({ "validationActions": ["Deny"], "authorities": [] })).ok()?;
+        Some(ModelPolicy { metadata, spec, status: None })
+    })?;
+    policy.metadata.annotations = None;
+    Some(policy)
+}
+
 /// The text of a ConfigMap or Secret, by key; what is not text is left out.
 pub(super) fn text<V>(
     data: Option<BTreeMap<String, V>>,
@@ -181,6 +193,19 @@ mod tests {
         let tier = json!({ "namespaceSelector": { "matchLabels": { "tier": "production" } } });
         let labels = unreadable_policy(tier).spec.matches.namespace_selector.match_labels.unwrap();
         assert_eq!(labels["tier"], "production");
+    }
+
+    #[test]
+    fn a_policy_of_a_namespace_that_does_not_parse_stands_for_all_of_it() {
+        let object = json!({
+            "apiVersion": "weighbridge.dev/v1alpha1", "kind": "ModelPolicy",
+            "metadata": { "name": "p", "namespace": "team", "annotations": { "a": "b" } },
+            "spec": { "match": { "someNewSelector": true } },
+        });
+        let policy = model_policy(serde_json::from_value(object).unwrap()).unwrap();
+        assert_eq!((policy.name_any(), policy.namespace()), ("p".into(), Some("team".into())));
+        assert_eq!(policy.spec.matches, crate::api::v1alpha1::VolumeMatch::default());
+        assert!(policy.spec.authorities.is_empty() && policy.annotations().is_empty());
     }
 
     #[test]

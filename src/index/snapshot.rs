@@ -8,7 +8,7 @@ use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, PodTemplateSpec, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-use crate::api::v1alpha1::{BackingStore, ClusterModelPolicy, ModelVerification, WorkloadVerification};
+use crate::api::v1alpha1::{BackingStore, ClusterModelPolicy, ModelPolicy, ModelVerification, WorkloadVerification};
 use crate::decision::Evidence;
 use crate::policy::CompiledPolicies;
 
@@ -31,8 +31,10 @@ pub struct Snapshot {
 /// Objects by namespace and name, or by name alone where they are cluster-scoped or all in our namespace.
 #[derive(Clone, Debug, Default)]
 pub struct Objects {
-    /// Policies.
+    /// Policies of the cluster.
     pub policies: Arc<BTreeMap<String, Arc<ClusterModelPolicy>>>,
+    /// Policies of namespaces, also those that are too many to be in force.
+    pub model_policies: Arc<BTreeMap<(String, String), Arc<ModelPolicy>>>,
     /// Records, also those whose name is not the one that their spec demands.
     pub records: Arc<HashMap<(String, String), Arc<ModelVerification>>>,
     /// Backing stores, in our namespace.

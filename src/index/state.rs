@@ -13,10 +13,10 @@ use super::facts;
 use super::gone::GonePods;
 use super::snapshot::{Objects, Snapshot, Workload, WorkloadKey};
 use super::table::Table;
-use crate::api::v1alpha1::{BackingStore, ClusterModelPolicy, ModelVerification, WorkloadVerification};
+use crate::api::v1alpha1::{BackingStore, ClusterModelPolicy, ModelPolicy, ModelVerification, WorkloadVerification};
 use crate::decision::{ClaimFacts, ClaimKey, Evidence, NamespaceFacts, Records, StoreFacts, VolumeFacts};
 use crate::model::{HashAlgorithm, Hasher};
-use crate::policy::{CompiledPolicies, TrustSources};
+use crate::policy::{CompiledPolicies, FOR_MODEL_POLICIES, TrustSources};
 
 /// What is known at this moment, kind by kind.
 #[derive(Debug, Default)]
@@ -25,6 +25,7 @@ pub(super) struct State {
     pub(super) claims: Table<ClaimKey, ClaimFacts>,
     pub(super) volumes: Table<String, VolumeFacts>,
     pub(super) policies: Table<String, ClusterModelPolicy>,
+    pub(super) model_policies: Table<(String, String), ModelPolicy>,
     pub(super) records: Table<(String, String), ModelVerification>,
     pub(super) stores: Table<String, BackingStore>,
     pub(super) trust_config_maps: Table<String, ConfigMap>,
@@ -48,6 +49,7 @@ impl State {
             self.claims.seen(),
             self.volumes.seen(),
             self.policies.seen(),
+            self.model_policies.seen(),
             self.records.seen(),
             self.stores.seen(),
             self.trust_config_maps.seen(),
@@ -91,6 +93,7 @@ impl State {
     fn refresh_policies(&mut self, next: &mut Snapshot, own_namespace: &str) {
         let changed = [
             self.policies.take_changed(),
+            self.model_policies.take_changed(),
             self.trust_config_maps.take_changed(),
             any_changed(self.trust_secrets.values_mut()),
         ];
@@ -99,12 +102,14 @@ impl State {
         }
         let secrets: BTreeMap<String, Arc<Secret>> = merged(self.trust_secrets.values().map(Table::rows));
         next.objects.policies = sorted(&self.policies);
+        next.objects.model_policies = sorted(&self.model_policies);
         next.objects.trust_config_maps = sorted(&self.trust_config_maps);
         next.objects.trust_secrets = Arc::new(secrets);
         let trust = trust_sources(&next.objects);
-        next.policy_hash = policy_hash(&next.objects.policies, &trust);
-        next.policies =
-            CompiledPolicies::compile(next.objects.policies.values().map(Arc::as_ref), &trust, own_namespace);
+        next.policy_hash = policy_hash(&next.objects, &trust);
+        let Objects { policies, model_policies, .. } = &next.objects;
+        next.policies = CompiledPolicies::compile(policies.values().map(Arc::as_ref), &trust, own_namespace)
+            .and_namespaced(model_policies.values().map(Arc::as_ref), &trust);
     }
 
     fn refresh_records(&mut self, next: &mut Snapshot) {
@@ -146,7 +151,7 @@ fn any_changed<'a, K: Eq + Hash + Clone + 'a, V: 'a>(tables: impl Iterator<Item 
     tables.filter_map(|table| table.take_changed().then_some(())).count() > 0
 }
 
-fn sorted<V>(table: &Table<String, V>) -> Arc<BTreeMap<String, Arc<V>>> {
+fn sorted<K: Ord + Eq + Hash + Clone, V>(table: &Table<K, V>) -> Arc<BTreeMap<K, Arc<V>>> {
     Arc::new(merged(std::iter::once(table.rows())))
 }
 
@@ -158,7 +163,11 @@ fn merged<K: Clone, V, M: FromIterator<(K, Arc<V>)>>(tables: impl Iterator<Item 
 fn trust_sources(objects: &Objects) -> TrustSources {
     let config_maps = objects.trust_config_maps.iter();
     let secrets = objects.trust_secrets.iter();
+    let (marker, value) = FOR_MODEL_POLICIES;
+    let marked = |map: &ConfigMap| map.labels().get(marker).map(String::as_str) == Some(value);
+    let for_namespaces = config_maps.clone().filter(|(_, map)| marked(map)).map(|(name, _)| name.clone());
     TrustSources {
+        for_namespaces: for_namespaces.collect(),
         config_maps: config_maps.map(|(name, map)| (name.clone(), facts::text(map.data.clone(), Some))).collect(),
         secrets: secrets
             .map(|(name, secret)| {
@@ -169,17 +178,21 @@ fn trust_sources(objects: &Objects) -> TrustSources {
 }
 
 /// See [`Snapshot::policy_hash`].
-fn policy_hash(policies: &BTreeMap<String, Arc<ClusterModelPolicy>>, trust: &TrustSources) -> String {
+fn policy_hash(objects: &Objects, trust: &TrustSources) -> String {
     let mut hash = Hasher::new(HashAlgorithm::Sha256);
     let mut feed = |text: &str| {
         hash.update(&(text.len() as u64).to_be_bytes());
         hash.update(text.as_bytes());
     };
-    for (name, policy) in policies {
-        feed(name);
-        feed(policy.metadata.uid.as_deref().unwrap_or_default());
-        feed(&policy.metadata.generation.unwrap_or_default().to_string());
+    let cluster = objects.policies.values().map(|policy| &policy.metadata);
+    let namespaced = objects.model_policies.values().map(|policy| &policy.metadata);
+    for metadata in cluster.chain(namespaced) {
+        feed(metadata.namespace.as_deref().unwrap_or_default());
+        feed(metadata.name.as_deref().unwrap_or_default());
+        feed(metadata.uid.as_deref().unwrap_or_default());
+        feed(&metadata.generation.unwrap_or_default().to_string());
     }
+    trust.for_namespaces.iter().for_each(|name| feed(name));
     for (name, data) in trust.config_maps.iter().chain(&trust.secrets) {
         feed(name);
         for (key, text) in data {
@@ -206,6 +219,7 @@ mod tests {
         state.claims.never_followed();
         state.volumes.never_followed();
         state.policies.never_followed();
+        state.model_policies.never_followed();
         state.records.never_followed();
         state.stores.never_followed();
         state.trust_config_maps.never_followed();
@@ -235,8 +249,11 @@ mod tests {
     #[test]
     fn the_policy_hash_follows_a_key_in_a_config_map() {
         let mut trust = TrustSources::default();
-        let before = policy_hash(&BTreeMap::new(), &trust);
+        let before = policy_hash(&Objects::default(), &trust);
         trust.config_maps.entry("keys".into()).or_default().insert("key.pem".into(), "…".into());
-        assert_ne!(before, policy_hash(&BTreeMap::new(), &trust));
+        let with_key = policy_hash(&Objects::default(), &trust);
+        assert_ne!(before, with_key);
+        trust.for_namespaces.insert("keys".into());
+        assert_ne!(with_key, policy_hash(&Objects::default(), &trust), "namespaces may refer to it");
     }
 }

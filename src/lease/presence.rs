@@ -245,7 +245,8 @@ mod tests {
             broken = broken.saturating_sub(1);
             async move {
                 if request.uri().path() == "/apis/weighbridge.dev/v1alpha1/namespaces/weighbridge/backingstores" {
-                    let store = serde_json::json!({ "metadata": { "name": "s", "resourceVersion": NEWEST.to_string() } });
+                    let store =
+                        serde_json::json!({ "metadata": { "name": "s", "resourceVersion": NEWEST.to_string() } });
                     let list = serde_json::json!({
                         "apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadataList", "metadata": {},
                         "items": [store],

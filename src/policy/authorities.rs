@@ -6,7 +6,7 @@
 use std::fmt;
 
 use super::trust::{NamedPiece, TrustPiece, profile_of};
-use super::{CompiledAuthority, TrustSources};
+use super::{CompiledAuthority, Reach};
 use crate::api::v1alpha1::{
     Authority as Listed, CertificateAuthority, CertificateSubject, KeyAuthority, KeyReference, KeylessAuthority,
     KeylessIdentity, Roots, RootsReference, TrustedRoot, TrustedRootReference,
@@ -17,7 +17,7 @@ use crate::signature::{
 };
 
 /// The authorities that can be read.
-pub(super) fn compile(listed: &[Listed], trust: &TrustSources, problems: &mut Vec<String>) -> Vec<CompiledAuthority> {
+pub(super) fn compile(listed: &[Listed], trust: Reach<'_>, problems: &mut Vec<String>) -> Vec<CompiledAuthority> {
     let mut compiled = Vec::with_capacity(listed.len());
     for Listed { name, key, certificate, keyless } in listed {
         let read = match (key, certificate, keyless) {
@@ -51,7 +51,7 @@ pub(super) fn unsatisfiable(authorities: &[CompiledAuthority], required: usize, 
 
 type Read = Result<(Authority, NamedPiece), String>;
 
-fn read_key(key: &KeyAuthority, trust: &TrustSources) -> Read {
+fn read_key(key: &KeyAuthority, trust: Reach<'_>) -> Read {
     let KeyAuthority { data, config_map_ref, secret_ref } = key;
     let place = |KeyReference { name, key }| (name, key);
     let source = Source::of("key", data, config_map_ref.clone().map(place), secret_ref.clone().map(place))?;
@@ -61,7 +61,7 @@ fn read_key(key: &KeyAuthority, trust: &TrustSources) -> Read {
     Ok((Authority::Key { fingerprint: key.fingerprint() }, NamedPiece { name, piece }))
 }
 
-fn read_certificate(certificate: &CertificateAuthority, trust: &TrustSources) -> Read {
+fn read_certificate(certificate: &CertificateAuthority, trust: Reach<'_>) -> Read {
     let CertificateAuthority { roots: Roots { data, config_map_ref }, profile, subjects } = certificate;
     let pins = subjects
         .iter()
@@ -105,7 +105,7 @@ fn pin(subject: &CertificateSubject) -> Result<CertificatePin, String> {
     Ok(pin)
 }
 
-fn read_keyless(keyless: &KeylessAuthority, trust: &TrustSources) -> Read {
+fn read_keyless(keyless: &KeylessAuthority, trust: Reach<'_>) -> Read {
     let KeylessAuthority { identities, trusted_root } = keyless;
     if identities.is_empty() {
         return Err("lists no identity".to_owned());
@@ -176,21 +176,19 @@ impl<'a> Source<'a> {
         }
     }
 
-    fn text<'b>(&self, trust: &'b TrustSources) -> Result<&'b str, String>
+    fn text<'b>(&self, trust: Reach<'b>) -> Result<&'b str, String>
     where
         'a: 'b,
     {
         let text = match self {
             Source::Inline { text, .. } => Some(*text),
             Source::ConfigMap { name, key } => {
-                trust.config_maps.get(name).and_then(|data| data.get(key)).map(String::as_str)
+                trust.config_map(name).and_then(|data| data.get(key)).map(String::as_str)
             }
-            Source::Secret { name, key } => trust.secrets.get(name).and_then(|data| data.get(key)).map(String::as_str),
+            Source::Secret { name, key } => trust.secret(name).and_then(|data| data.get(key)).map(String::as_str),
         };
         text.ok_or_else(|| {
-            format!(
-                "{self} does not exist in the namespace of weighbridge, or lacks the label weighbridge.dev/trust: \"true\""
-            )
+            format!("{self} does not exist in the namespace of weighbridge, or lacks {}", trust.wanted())
         })
     }
 

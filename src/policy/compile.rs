@@ -7,19 +7,49 @@ use kube::core::Duration;
 use super::authorities;
 use super::matching::Matching;
 use super::selector::{Selector, understood};
-use super::{Actions, CompiledPolicy, ContentRules, TrustSources};
+use super::{Actions, CompiledPolicy, ContentRules, PolicyName, Reach, TrustSources};
 use crate::api::v1alpha1::{
-    ClusterModelPolicy, ClusterModelPolicySpec, Content, Match, UnsignedConfig, ValidationAction, WhileServing,
+    Authority, ClusterModelPolicy, ClusterModelPolicySpec, Content, Match, ModelPolicy, UnsignedConfig,
+    ValidationAction, WhileServing,
 };
 
 /// `maxAge`, where it is not given: so many times `reverifyAfter`, so that a few failed runs make nothing stale.
 const MAX_AGE_RUNS: i32 = 7;
 
-/// Compiles one policy, and collects what is wrong with it.
+/// Compiles a policy of the cluster, and collects what is wrong with it.
 pub(super) fn policy(policy: &ClusterModelPolicy, trust: &TrustSources) -> CompiledPolicy {
-    let ClusterModelPolicySpec { matches, validation_actions, unknown, authorities, required, content } = &policy.spec;
+    compiled(
+        PolicyName::Cluster(policy.name_any()),
+        &policy.spec,
+        Reach { sources: trust, namespaced: false },
+        Vec::new(),
+    )
+}
+
+/// Compiles a policy of a namespace, and collects what is wrong with it.
+pub(super) fn namespaced(namespace: &str, policy: &ModelPolicy, trust: &TrustSources) -> CompiledPolicy {
+    let name = PolicyName::Namespaced { namespace: namespace.to_owned(), name: policy.name_any() };
+    let problems = policy.spec.authorities.iter().filter_map(brings_trust).collect();
+    compiled(name, &policy.spec.widened(), Reach { sources: trust, namespaced: true }, problems)
+}
+
+/// Why an authority is not one that a namespace may list: what is not a public key comes from the cluster's
+/// administrators. The schema says the same.
+fn brings_trust(authority: &Authority) -> Option<String> {
+    let Authority { name, key: _, certificate, keyless } = authority;
+    let roots = certificate.as_ref().is_some_and(|it| it.roots.data.is_some());
+    let root = keyless.as_ref().and_then(|it| it.trusted_root.as_ref()).is_some_and(|it| it.data.is_some());
+    (roots || root).then(|| format!("authority {name}: a ModelPolicy brings no roots of its own"))
+}
+
+fn compiled(
+    name: PolicyName,
+    spec: &ClusterModelPolicySpec,
+    trust: Reach<'_>,
+    mut problems: Vec<String>,
+) -> CompiledPolicy {
+    let ClusterModelPolicySpec { matches, validation_actions, unknown, authorities, required, content } = spec;
     let Match { namespace_selector, models, exclude } = matches;
-    let mut problems = Vec::new();
     let (namespaces, errors) = Selector::compile(namespace_selector);
     problems.extend(errors);
     let (matching, errors) = Matching::compile(models.as_deref(), exclude);
@@ -29,7 +59,7 @@ pub(super) fn policy(policy: &ClusterModelPolicy, trust: &TrustSources) -> Compi
     problems.extend(authorities::unsatisfiable(&authorities, required, problems.is_empty()));
     let strongest = validation_actions.iter().copied().max().unwrap_or(ValidationAction::Deny);
     CompiledPolicy {
-        name: policy.name_any(),
+        name,
         authorities,
         required,
         actions: Actions { strongest, audit: validation_actions.contains(&ValidationAction::Audit), unknown: *unknown },

@@ -8,22 +8,25 @@ mod authorities;
 mod compile;
 mod globs;
 mod matching;
+mod name;
 mod selector;
 mod trust;
 
 pub use matching::SourceFacts;
+pub use name::PolicyName;
 #[cfg(test)]
 pub(crate) use trust::fixtures;
 pub use trust::{TrustError, TrustPiece, TrustSet};
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::SignedDuration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
 use crate::api::v1alpha1::{
-    ClusterModelPolicy, Forbidden, ReadAs, TrustedStorage, UnknownAction, ValidationAction, WhileServing,
+    ClusterModelPolicy, Forbidden, MAX_MODEL_POLICIES, ModelPolicy, ReadAs, TrustedStorage, UnknownAction,
+    ValidationAction, WhileServing,
 };
 use crate::signature::Authority;
 use matching::Matching;
@@ -33,10 +36,17 @@ use trust::NamedPiece;
 /// Namespaces that no policy ever matches, beside our own: the cluster must be able to repair itself.
 pub const EXEMPT_NAMESPACES: [&str; 3] = ["kube-system", "kube-public", "kube-node-lease"];
 
+/// Label and its value by which a cluster administrator lets policies of namespaces refer to a ConfigMap with trust
+/// material.
+pub const FOR_MODEL_POLICIES: (&str, &str) = ("weighbridge.dev/model-policies", "true");
+
 /// All policies, compiled; immutable, cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct CompiledPolicies {
-    policies: Arc<Vec<CompiledPolicy>>,
+    /// Those of the cluster, by name.
+    cluster: Arc<Vec<CompiledPolicy>>,
+    /// Those of namespaces that are in force, by namespace, the oldest first.
+    namespaced: Arc<BTreeMap<String, Vec<CompiledPolicy>>>,
     own_namespace: Arc<str>,
 }
 
@@ -44,7 +54,7 @@ pub struct CompiledPolicies {
 #[derive(Debug)]
 pub struct CompiledPolicy {
     /// Its name.
-    pub name: String,
+    pub name: PolicyName,
     /// Whom it trusts. Incomplete if it is not [`CompiledPolicy::accepted`].
     pub authorities: Vec<CompiledAuthority>,
     /// How many distinct authorities must have signed; at least 1.
@@ -116,7 +126,7 @@ pub struct ContentRules {
 #[derive(Clone, Debug, PartialEq)]
 pub struct NamespaceSelection<'a> {
     /// Name of the policy.
-    pub policy: &'a str,
+    pub policy: &'a PolicyName,
     /// Its selector, without expressions that the API server would refuse.
     pub selector: &'a LabelSelector,
     /// Whether a violation of it is refused.
@@ -131,10 +141,39 @@ pub struct TrustSources {
     pub config_maps: BTreeMap<String, BTreeMap<String, String>>,
     /// Secrets in the namespace of weighbridge with the trust label: name to data.
     pub secrets: BTreeMap<String, BTreeMap<String, String>>,
+    /// Those of the ConfigMaps that policies of namespaces may refer to: see [`FOR_MODEL_POLICIES`].
+    pub for_namespaces: BTreeSet<String>,
+}
+
+/// What one policy may refer to.
+#[derive(Clone, Copy, Debug)]
+struct Reach<'a> {
+    sources: &'a TrustSources,
+    /// Whether it is one of a namespace, which reaches what was marked for it alone.
+    namespaced: bool,
+}
+
+impl<'a> Reach<'a> {
+    fn config_map(self, name: &str) -> Option<&'a BTreeMap<String, String>> {
+        self.sources.config_maps.get(name).filter(|_| !self.namespaced || self.sources.for_namespaces.contains(name))
+    }
+
+    fn secret(self, name: &str) -> Option<&'a BTreeMap<String, String>> {
+        self.sources.secrets.get(name).filter(|_| !self.namespaced)
+    }
+
+    /// What a source must carry that can be reached, in words. The same whether or not it exists.
+    fn wanted(self) -> &'static str {
+        if self.namespaced {
+            "one of the labels weighbridge.dev/trust: \"true\" and weighbridge.dev/model-policies: \"true\""
+        } else {
+            "the label weighbridge.dev/trust: \"true\""
+        }
+    }
 }
 
 impl CompiledPolicies {
-    /// Compiles all policies. Never fails: what cannot be understood becomes a policy that says so
+    /// Compiles the policies of the cluster. Never fails: what cannot be understood becomes a policy that says so
     /// ([`crate::api::v1alpha1::UnknownCode::PolicyInvalid`]) for all that it matches. `own_namespace` is the namespace
     /// of weighbridge, which no policy matches.
     pub fn compile<'a>(
@@ -142,20 +181,49 @@ impl CompiledPolicies {
         trust: &TrustSources,
         own_namespace: &str,
     ) -> Self {
-        let mut policies: Vec<CompiledPolicy> =
+        let mut cluster: Vec<CompiledPolicy> =
             policies.into_iter().map(|policy| compile::policy(policy, trust)).collect();
-        policies.sort_by(|a, b| a.name.cmp(&b.name));
-        CompiledPolicies { policies: Arc::new(policies), own_namespace: own_namespace.into() }
+        cluster.sort_by(|a, b| a.name.cmp(&b.name));
+        CompiledPolicies { cluster: Arc::new(cluster), namespaced: Arc::default(), own_namespace: own_namespace.into() }
     }
 
-    /// The policies, by name.
+    /// The same with policies of namespaces: of each namespace the oldest [`MAX_MODEL_POLICIES`], so that nobody ends one
+    /// that is in force by writing another. Namespaces that are exempt have none.
+    pub fn and_namespaced<'a>(
+        mut self,
+        policies: impl IntoIterator<Item = &'a ModelPolicy>,
+        trust: &TrustSources,
+    ) -> Self {
+        let mut by_namespace: BTreeMap<&str, Vec<&ModelPolicy>> = BTreeMap::new();
+        for policy in policies {
+            let namespace = policy.metadata.namespace.as_deref().unwrap_or_default();
+            if !self.exempts(namespace) {
+                by_namespace.entry(namespace).or_default().push(policy);
+            }
+        }
+        let compiled = by_namespace.into_iter().map(|(namespace, mut policies)| {
+            policies.sort_by_key(|policy| (&policy.metadata.creation_timestamp, &policy.metadata.name));
+            let in_force = policies.into_iter().take(MAX_MODEL_POLICIES);
+            let compiled = in_force.map(|policy| compile::namespaced(namespace, policy, trust)).collect();
+            (namespace.to_owned(), compiled)
+        });
+        self.namespaced = Arc::new(compiled.collect());
+        self
+    }
+
+    /// All policies: those of the cluster by name, then those of namespaces.
     pub fn iter(&self) -> impl Iterator<Item = &CompiledPolicy> {
-        self.policies.iter()
+        self.cluster.iter().chain(self.namespaced.values().flatten())
     }
 
-    /// The policy of a name.
-    pub fn get(&self, name: &str) -> Option<&CompiledPolicy> {
-        self.iter().find(|policy| policy.name == name)
+    /// The policy of a name, if it is in force.
+    pub fn get(&self, name: &PolicyName) -> Option<&CompiledPolicy> {
+        match name {
+            PolicyName::Cluster(_) => self.cluster.iter().find(|policy| policy.name == *name),
+            PolicyName::Namespaced { namespace, .. } => {
+                self.of_namespace(namespace).find(|policy| policy.name == *name)
+            }
+        }
     }
 
     /// Whether a namespace is one that no policy ever matches: the cluster's own, and ours.
@@ -165,8 +233,18 @@ impl CompiledPolicies {
 
     /// The policies that match a namespace.
     pub fn matching<'a>(&'a self, namespace: &str, labels: &'a Labels) -> impl Iterator<Item = &'a CompiledPolicy> {
+        let possible = self.possible(namespace);
+        possible.filter(|policy| policy.namespaces.matches(labels))
+    }
+
+    /// The policies that may match a namespace of which nothing but its name is known.
+    pub fn possible(&self, namespace: &str) -> impl Iterator<Item = &CompiledPolicy> {
         let exempt = self.exempts(namespace);
-        self.iter().filter(move |policy| !exempt && policy.selects_namespace(labels))
+        self.cluster.iter().chain(self.of_namespace(namespace)).filter(move |_| !exempt)
+    }
+
+    fn of_namespace(&self, namespace: &str) -> impl Iterator<Item = &CompiledPolicy> {
+        self.namespaced.get(namespace).into_iter().flatten()
     }
 
     /// Whether any policy matches a namespace.
@@ -176,17 +254,23 @@ impl CompiledPolicies {
 
     /// What a read in a namespace is given to check signatures against: the trust material of all policies that match it.
     pub fn trust_for(&self, namespace: &str, labels: &Labels) -> TrustSet {
-        TrustSet::of(self.matching(namespace, labels).flat_map(CompiledPolicy::pieces))
+        TrustSet::of_policies(self.matching(namespace, labels))
     }
 
     /// What all policies together trust, wherever they match.
     pub fn trust(&self) -> TrustSet {
-        TrustSet::of(self.iter().flat_map(CompiledPolicy::pieces))
+        TrustSet::of_policies(self.iter())
     }
 
-    /// The namespaces of each policy, for the configuration of webhooks.
+    /// The namespaces that have policies of their own, each with whether one of these refuses violations.
+    pub fn namespaces(&self) -> impl Iterator<Item = (&str, bool)> {
+        let denies = |policies: &Vec<CompiledPolicy>| policies.iter().any(|policy| policy.actions.enforces());
+        self.namespaced.iter().map(move |(namespace, policies)| (namespace.as_str(), denies(policies)))
+    }
+
+    /// The namespaces of each policy of the cluster, for the configuration of webhooks.
     pub fn namespace_selectors(&self) -> impl Iterator<Item = NamespaceSelection<'_>> {
-        self.iter().map(|policy| NamespaceSelection {
+        self.cluster.iter().map(|policy| NamespaceSelection {
             policy: &policy.name,
             selector: &policy.namespace_selector,
             denies: policy.actions.enforces(),
@@ -219,7 +303,7 @@ impl CompiledPolicy {
 
     /// What proves signatures by its authorities.
     pub fn trust(&self) -> TrustSet {
-        TrustSet::of(self.pieces())
+        TrustSet::of_policies([self])
     }
 
     fn pieces(&self) -> impl Iterator<Item = &NamedPiece> {
@@ -237,10 +321,13 @@ impl CompiledPolicy {
         self.actions.enforces() && weak
     }
 
-    /// Whether its selector selects a namespace with these labels. Asks nothing about namespaces that are exempt: see
-    /// [`CompiledPolicies::matching`].
-    pub fn selects_namespace(&self, labels: &Labels) -> bool {
-        self.namespaces.matches(labels)
+    /// Whether it is about a namespace of this name and with these labels. Asks nothing about namespaces that are exempt:
+    /// see [`CompiledPolicies::matching`].
+    pub fn selects_namespace(&self, name: &str, labels: &Labels) -> bool {
+        match &self.name {
+            PolicyName::Cluster(_) => self.namespaces.matches(labels),
+            PolicyName::Namespaced { namespace, .. } => namespace == name,
+        }
     }
 
     /// Whether a claim is one that `match.models.claims` selects by its labels and nothing excludes: a record of it is

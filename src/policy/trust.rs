@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::{CompiledPolicy, PolicyName};
 use crate::api::v1alpha1::CertificateProfile;
 use crate::model::{HashAlgorithm, Hasher};
 use crate::signature::{
@@ -84,33 +85,49 @@ pub(super) struct NamedPiece {
 /// What the bundles of a namespace are checked against: the trust material of all policies that match it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TrustSet {
+    /// Pieces of policies of the cluster, by name.
     pieces: BTreeMap<String, TrustPiece>,
+    /// Pieces that only policies of the namespace bring.
+    namespaced: BTreeMap<String, TrustPiece>,
 }
 
+/// What stands between the digests of both halves of a set.
+const HALVES: char = '+';
+
 impl TrustSet {
-    pub(super) fn of<'a>(pieces: impl IntoIterator<Item = &'a NamedPiece>) -> Self {
-        let pieces = pieces.into_iter().map(|NamedPiece { name, piece }| (name.clone(), piece.clone()));
-        TrustSet { pieces: pieces.collect() }
+    pub(super) fn of_policies<'a>(policies: impl IntoIterator<Item = &'a CompiledPolicy>) -> Self {
+        let mut set = TrustSet::default();
+        for policy in policies {
+            let half = match policy.name {
+                PolicyName::Cluster(_) => &mut set.pieces,
+                PolicyName::Namespaced { .. } => &mut set.namespaced,
+            };
+            half.extend(policy.pieces().map(|NamedPiece { name, piece }| (name.clone(), piece.clone())));
+        }
+        set.namespaced.retain(|name, _| !set.pieces.contains_key(name));
+        set
     }
 
     /// The pieces, each once, in an order that is always the same.
-    pub fn pieces(&self) -> impl ExactSizeIterator<Item = &TrustPiece> {
-        self.pieces.values()
+    pub fn pieces(&self) -> impl Iterator<Item = &TrustPiece> {
+        self.pieces.values().chain(self.namespaced.values())
     }
 
     /// Whether there is nothing at all in it.
     pub fn is_empty(&self) -> bool {
-        self.pieces.is_empty()
+        self.pieces.is_empty() && self.namespaced.is_empty()
     }
 
-    /// `sha256:…` over the sorted names of the pieces: two sets have the same digest if and only if they trust the same.
+    /// `sha256:…` over the sorted names of the pieces; behind a `+` the same of those that only policies of the namespace
+    /// bring, if there are any. Two sets have the same digest if and only if they trust the same.
     pub fn digest(&self) -> String {
-        let mut hash = Hasher::new(HashAlgorithm::Sha256);
-        for name in self.pieces.keys() {
-            hash.update(name.as_bytes());
-            hash.update(b"\n");
-        }
-        hash.finish().to_string()
+        let cluster = digest(&self.pieces);
+        if self.namespaced.is_empty() { cluster } else { format!("{cluster}{HALVES}{}", digest(&self.namespaced)) }
+    }
+
+    /// The part of a digest that policies of the cluster alone can change.
+    pub fn cluster_half(digest: &str) -> &str {
+        digest.split(HALVES).next().unwrap_or_default()
     }
 
     /// What signatures are checked against: all pieces, read.
@@ -119,6 +136,15 @@ impl TrustSet {
         self.pieces().try_for_each(|piece| piece.add_to(&mut material))?;
         Ok(material)
     }
+}
+
+fn digest(pieces: &BTreeMap<String, TrustPiece>) -> String {
+    let mut hash = Hasher::new(HashAlgorithm::Sha256);
+    for name in pieces.keys() {
+        hash.update(name.as_bytes());
+        hash.update(b"\n");
+    }
+    hash.finish().to_string()
 }
 
 #[cfg(test)]
@@ -137,28 +163,37 @@ pub(crate) mod fixtures {
 mod tests {
     use super::fixtures::*;
     use super::*;
+    use crate::api::v1alpha1::ClusterModelPolicy;
 
-    fn key(pem: &str) -> NamedPiece {
-        let key = PublicKey::from_pem(pem).unwrap();
-        NamedPiece { name: format!("key {}", key.fingerprint()), piece: TrustPiece::Key { pem: key.pem().to_owned() } }
+    fn set(policies: &[&[&str]]) -> TrustSet {
+        let key = |(at, pem): (usize, &&str)| serde_json::json!({ "name": format!("k{at}"), "key": { "data": pem } });
+        let policy = |keys: &&[&str]| {
+            let authorities: Vec<_> = keys.iter().enumerate().map(key).collect();
+            let spec = serde_json::json!({
+                "match": { "namespaceSelector": {} }, "validationActions": ["Deny"], "authorities": authorities,
+            });
+            CompiledPolicy::of(&ClusterModelPolicy::new("p", serde_json::from_value(spec).unwrap()))
+        };
+        let policies: Vec<CompiledPolicy> = policies.iter().map(policy).collect();
+        TrustSet::of_policies(&policies)
     }
 
     #[test]
     fn spaces_around_a_key_change_nothing() {
         let padded = format!("The release key:\n{}\n\n", KEY_A.replace('\n', "\r\n"));
-        assert_eq!(key(&padded), key(KEY_A));
+        assert_eq!(set(&[&[&padded]]), set(&[&[KEY_A]]));
         assert_eq!(PublicKey::from_pem(&padded).unwrap().pem(), KEY_A);
-        assert_ne!(key(KEY_A), key(KEY_B));
+        assert_ne!(set(&[&[KEY_A]]), set(&[&[KEY_B]]));
     }
 
     #[test]
     fn the_digest_of_a_set_is_that_of_its_pieces() {
-        let (a, b) = (key(KEY_A), key(KEY_B));
-        assert_eq!(TrustSet::of([&a, &b, &a]), TrustSet::of([&b, &a]));
-        assert_eq!(TrustSet::of([&a, &b]).digest(), TrustSet::of([&b, &a]).digest());
-        assert_ne!(TrustSet::of([&a]).digest(), TrustSet::of([&b]).digest());
-        assert_eq!(TrustSet::of([&a, &b, &a]).pieces().len(), 2);
-        assert_eq!(TrustSet::of([&a, &b]).material().unwrap().keys.len(), 2);
+        let twice = set(&[&[KEY_A, KEY_B], &[KEY_A]]);
+        assert_eq!(twice, set(&[&[KEY_B, KEY_A]]));
+        assert_eq!(twice.digest(), set(&[&[KEY_B], &[KEY_A]]).digest());
+        assert_ne!(set(&[&[KEY_A]]).digest(), set(&[&[KEY_B]]).digest());
+        assert_eq!(twice.pieces().count(), 2);
+        assert_eq!(twice.material().unwrap().keys.len(), 2);
     }
 
     #[test]

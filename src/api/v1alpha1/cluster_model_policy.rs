@@ -21,7 +21,7 @@ use super::{Forbidden, schema};
     kind = "ClusterModelPolicy",
     shortname = "cmp",
     category = "weighbridge",
-    status = "ClusterModelPolicyStatus",
+    status = "PolicyStatus",
     derive = "PartialEq",
     annotation("helm.sh/resource-policy", "keep"),
     printcolumn(name = "Actions", type_ = "string", json_path = ".spec.validationActions"),
@@ -72,7 +72,7 @@ pub struct ClusterModelPolicySpec {
     pub content: Content,
 }
 
-fn one() -> u32 {
+pub(super) fn one() -> u32 {
     1
 }
 
@@ -324,10 +324,10 @@ pub struct ReadAs {
     pub supplemental_groups: Vec<i64>,
 }
 
-/// What became of the policy.
+/// What became of a policy, of the cluster or of a namespace.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct ClusterModelPolicyStatus {
+pub struct PolicyStatus {
     /// The generation that the conditions speak of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,

@@ -123,7 +123,8 @@ pub struct ModelVerificationStatus {
     /// When it is due to be read again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_run: Option<Time>,
-    /// Digest of the trust material that the read was given, `sha256:…`.
+    /// Digest of the trust material that the read was given, `sha256:…`; behind a `+` the same of what only policies of the
+    /// namespace bring.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trust_digest: Option<String>,
     /// How long the last complete read took, in seconds.

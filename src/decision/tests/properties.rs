@@ -1,6 +1,6 @@
 //! What holds for whatever comes.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 use serde_json::Value;
@@ -86,8 +86,9 @@ fn any_world() -> impl Strategy<Value = World> {
     let some = || proptest::bool::weighted(0.85);
     let pieces = (some(), some(), some(), some(), 0..4u8, some(), some());
     let record = (0..3u8, 0..6u8, proptest::option::of(0..UnknownCode::ALL.len()), "(a(/b)?)?", any::<bool>(), 0..3i64);
-    (pod(), proptest::collection::vec(any_policy(), 0..3), pieces, record, any::<bool>()).prop_map(
-        |(pod, policies, pieces, record, template)| {
+    let policies = proptest::collection::vec(any_policy(), 0..3);
+    (pod(), policies, pieces, record, any::<bool>(), any::<bool>()).prop_map(
+        |(pod, policies, pieces, record, template, same_trust)| {
             let (namespace, claim, volume, fresh, backing, bound, owned) = pieces;
             let (verdict, reason, run, path, complete, epoch) = record;
             World::new().with(|world| {
@@ -112,6 +113,9 @@ fn any_world() -> impl Strategy<Value = World> {
                 world.records = vec![verified_record(&path)];
                 let status = &mut world.records[0].status;
                 status.source.as_mut().unwrap().write_epoch = epoch / 2;
+                let labels = BTreeMap::from([("tier".into(), "production".into())]);
+                let trust = compile(&world.policies).trust_for("team", &labels).digest();
+                status.trust_digest = same_trust.then_some(trust);
                 status.run = run.map(|code| Run { code: UnknownCode::ALL.get(code).copied(), ..Default::default() });
                 let model = &mut status.models[0];
                 model.content_verified = complete;
@@ -175,6 +179,28 @@ proptest! {
         prop_assert!(before.allowed() || !after.allowed());
         prop_assert!(after.violations.len() >= before.violations.len());
         prop_assert!(after.policies >= before.policies);
+    }
+
+    #[test]
+    fn a_policy_of_a_namespace_only_tightens(world in any_world(), first in any_policy(), second in any_policy()) {
+        let with = |specs: &[Value]| {
+            let named = |(at, spec): (usize, &Value)| model_policy(&format!("p{at}"), spec.clone());
+            let policies = specs.iter().enumerate().map(named).collect();
+            world.clone().with(|world| world.model_policies = policies).decide()
+        };
+        let decisions = [with(&[]), with(std::slice::from_ref(&first)), with(&[first, second])];
+        for (before, after) in decisions.iter().zip(&decisions[1..]) {
+            prop_assert!(before.allowed() || !after.allowed());
+            let strongest = |decision: &Decision| decision.violations.iter().map(|it| it.action).max();
+            prop_assert!(strongest(before) <= strongest(after));
+            for violation in &before.violations {
+                prop_assert!(after.violations.contains(violation), "{violation:?} is gone");
+            }
+        }
+        let known = ["p0", "p1", "p2", "team/p0", "team/p1"];
+        for violation in &decisions[2].violations {
+            prop_assert!(known.contains(&violation.policy.to_string().as_str()));
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use crate::lease::Replica;
 use crate::operator::conditions::Wanted;
 use crate::operator::webhooks::{Applied, Report};
+use crate::policy::PolicyName;
 
 /// How many names a message lists before it only counts.
 const MAX_NAMES: usize = 5;
@@ -13,11 +14,11 @@ const MAX_NAMES: usize = 5;
 #[derive(Clone, Debug)]
 pub struct Facts<'a> {
     /// Its name.
-    pub name: &'a str,
+    pub name: &'a PolicyName,
     /// Its generation.
     pub generation: i64,
     /// Whether it was understood, or what is wrong with it.
-    pub accepted: Result<(), String>,
+    pub accepted: Result<(), Unaccepted>,
     /// Whether it refuses what violates it.
     pub denies: bool,
     /// Whether it refuses that and lets through what is unknown.
@@ -36,6 +37,15 @@ pub struct Facts<'a> {
     pub report: Option<&'a Report>,
 }
 
+/// Why a policy is not accepted, in a sentence.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unaccepted {
+    /// It is in force, and something about it cannot be understood: nothing satisfies it.
+    Invalid(String),
+    /// Nothing is decided by it.
+    NotInForce(String),
+}
+
 /// The conditions of a policy, in the order in which they build upon each other.
 pub fn conditions(facts: &Facts<'_>) -> [Wanted; 5] {
     let programmed = programmed(facts);
@@ -46,12 +56,16 @@ pub fn conditions(facts: &Facts<'_>) -> [Wanted; 5] {
 fn accepted(facts: &Facts<'_>) -> Wanted {
     match &facts.accepted {
         Ok(()) => Wanted::yes("Accepted", "Accepted", "understood, with all that it refers to"),
-        Err(problem) => Wanted::no("Accepted", "PolicyInvalid", problem),
+        Err(Unaccepted::Invalid(problem)) => Wanted::no("Accepted", "PolicyInvalid", problem),
+        Err(Unaccepted::NotInForce(why)) => Wanted::no("Accepted", "NotInForce", why),
     }
 }
 
 fn programmed(facts: &Facts<'_>) -> Wanted {
     let no = |reason, message: String| Wanted::no("Programmed", reason, message);
+    if let Err(Unaccepted::NotInForce(why)) = &facts.accepted {
+        return no("NotInForce", why.clone());
+    }
     let Some(applied) = facts.applied.filter(|it| it.policies.get(facts.name) == Some(&facts.generation)) else {
         return no("WebhookNotApplied", "the API server has not been told yet which namespaces it selects".to_owned());
     };
@@ -74,6 +88,9 @@ fn programmed(facts: &Facts<'_>) -> Wanted {
 
 fn enforcing(facts: &Facts<'_>, programmed: &Wanted) -> Wanted {
     let no = |reason, message: &str| Wanted::no("Enforcing", reason, message);
+    if let Err(Unaccepted::NotInForce(why)) = &facts.accepted {
+        return no("NotInForce", why);
+    }
     if !facts.denies {
         return no("NothingDenied", "validationActions does not contain Deny: violations get in");
     }
@@ -138,7 +155,7 @@ mod tests {
     }
 
     fn applied(armed: bool, generation: i64) -> Applied {
-        Applied { armed, policies: BTreeMap::from([("production".to_owned(), generation)]), ..Applied::default() }
+        Applied { armed, policies: BTreeMap::from([(production(), generation)]), ..Applied::default() }
     }
 
     fn report(missing: &[&str]) -> Report {
@@ -146,9 +163,13 @@ mod tests {
         Report { configuration: "u".to_owned(), reached: BTreeSet::from(["a".to_owned()]), missing, error: None }
     }
 
-    fn facts<'a>(replicas: &'a [Replica], applied: &'a Applied) -> Facts<'a> {
+    fn production() -> PolicyName {
+        PolicyName::Cluster("production".to_owned())
+    }
+
+    fn facts<'a>(name: &'a PolicyName, replicas: &'a [Replica], applied: &'a Applied) -> Facts<'a> {
         Facts {
-            name: "production",
+            name,
             generation: 2,
             accepted: Ok(()),
             denies: true,
@@ -173,28 +194,36 @@ mod tests {
 
     #[test]
     fn programmed_and_enforcing() {
+        let name = production();
         let (current, behind) =
             (vec![replica("a", "now"), replica("b", "now")], vec![replica("a", "now"), replica("b", "old")]);
         let (armed, unarmed, older) = (applied(true, 2), applied(false, 2), applied(true, 1));
         let missed = report(&["b"]);
         let gone = report(&["c"]);
-        let base = facts(&current, &armed);
+        let base = facts(&name, &current, &armed);
         let rows = [
             (base.clone(), "Accepted=Accepted Programmed=Programmed Enforcing=Enforcing"),
             (
-                Facts { accepted: Err("no key".to_owned()), ..base.clone() },
+                Facts { accepted: Err(Unaccepted::Invalid("no key".to_owned())), ..base.clone() },
                 "Accepted!=PolicyInvalid Programmed=Programmed Enforcing=Enforcing",
+            ),
+            (
+                Facts { accepted: Err(Unaccepted::NotInForce("too many".to_owned())), ..base.clone() },
+                "Accepted!=NotInForce Programmed!=NotInForce Enforcing!=NotInForce",
             ),
             (
                 Facts { applied: None, ..base.clone() },
                 "Accepted=Accepted Programmed!=WebhookNotApplied Enforcing!=NotProgrammed",
             ),
-            (facts(&current, &older), "Accepted=Accepted Programmed!=WebhookNotApplied Enforcing!=NotProgrammed"),
-            (facts(&[], &armed), "Accepted=Accepted Programmed!=NoReplicas Enforcing!=NotProgrammed"),
-            (facts(&behind, &armed), "Accepted=Accepted Programmed!=ReplicasBehind Enforcing!=NotProgrammed"),
-            (facts(&current, &unarmed), "Accepted=Accepted Programmed!=NotArmed Enforcing!=NotArmed"),
             (
-                Facts { denies: false, ..facts(&current, &unarmed) },
+                facts(&name, &current, &older),
+                "Accepted=Accepted Programmed!=WebhookNotApplied Enforcing!=NotProgrammed",
+            ),
+            (facts(&name, &[], &armed), "Accepted=Accepted Programmed!=NoReplicas Enforcing!=NotProgrammed"),
+            (facts(&name, &behind, &armed), "Accepted=Accepted Programmed!=ReplicasBehind Enforcing!=NotProgrammed"),
+            (facts(&name, &current, &unarmed), "Accepted=Accepted Programmed!=NotArmed Enforcing!=NotArmed"),
+            (
+                Facts { denies: false, ..facts(&name, &current, &unarmed) },
                 "Accepted=Accepted Programmed=Programmed Enforcing!=NothingDenied",
             ),
             (
@@ -217,8 +246,9 @@ mod tests {
 
     #[test]
     fn weak_namespaces_are_named_and_counted() {
-        let (replicas, applied) = (vec![replica("a", "now")], applied(true, 2));
-        let weak = Facts { weak_namespaces: vec!["a", "b", "c", "d", "e", "f", "g"], ..facts(&replicas, &applied) };
+        let (name, replicas, applied) = (production(), vec![replica("a", "now")], applied(true, 2));
+        let weak =
+            Facts { weak_namespaces: vec!["a", "b", "c", "d", "e", "f", "g"], ..facts(&name, &replicas, &applied) };
         let found = &conditions(&weak)[3];
         assert_eq!((found.holds, found.reason), (Some(false), "PodSecurityWeak"));
         assert!(found.message.contains("in: a, b, c, d, e and 2 more;"), "{}", found.message);
@@ -228,8 +258,8 @@ mod tests {
 
     #[test]
     fn selection_by_tenant_is_said() {
-        let (replicas, applied) = (vec![replica("a", "now")], applied(true, 2));
-        let facts = Facts { selection_by_tenant: true, ..facts(&replicas, &applied) };
+        let (name, replicas, applied) = (production(), vec![replica("a", "now")], applied(true, 2));
+        let facts = Facts { selection_by_tenant: true, ..facts(&name, &replicas, &applied) };
         assert_eq!(conditions(&facts)[4].holds, Some(true));
     }
 }

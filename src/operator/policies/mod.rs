@@ -1,4 +1,4 @@
-//! What became of each policy: the conditions of `ClusterModelPolicy`.
+//! What became of each policy: the conditions of `ClusterModelPolicy` and `ModelPolicy`.
 //!
 //! Receives the compiled policies, the Leases of the webhook's replicas, what the API server was told and what the last
 //! probe found; promises that `Programmed` and `Enforcing` are true only when every ready replica serves the policy as it
@@ -7,11 +7,14 @@
 mod judge;
 
 use std::collections::HashMap;
+use std::fmt::Debug;
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{Patch, PatchParams};
-use kube::{Api, Client, Resource, ResourceExt};
+use kube::{Api, Client, Resource};
+use serde::de::DeserializeOwned;
 use serde_json::json;
 use tokio::time::Instant;
 use tracing::info;
@@ -20,12 +23,12 @@ use super::call::{CallFailed, FIELD_MANAGER};
 use super::conditions;
 use super::runner::Controller;
 use super::webhooks::{Applied, Links, Report};
-use crate::api::v1alpha1::{ClusterModelPolicy, ClusterModelPolicyStatus};
+use crate::api::v1alpha1::{ClusterModelPolicy, MAX_MODEL_POLICIES, ModelPolicy, PolicyStatus};
 use crate::decision::NamespaceFacts;
-use crate::index::Snapshot;
+use crate::index::{Objects, Snapshot};
 use crate::lease::{Replica, Replicas};
-use crate::policy::CompiledPolicy;
-use judge::Facts;
+use crate::policy::{CompiledPolicy, PolicyName};
+use judge::{Facts, Unaccepted};
 
 /// How often the conditions are looked at, though nothing has changed: a replica whose Lease expires changes nothing.
 const CHECK_INTERVAL: SignedDuration = SignedDuration::from_secs(15);
@@ -34,13 +37,20 @@ const POD_SECURITY: (&str, [&str; 2]) = ("pod-security.kubernetes.io/enforce", [
 
 /// Keeps the conditions.
 pub struct Policies {
-    api: Api<ClusterModelPolicy>,
+    client: Client,
     links: Links,
     replicas: Replicas,
     /// What was written, by policy, with the resourceVersion on which it was based: until the watch has brought another
     /// one, this is the newer status.
-    written: HashMap<String, (String, ClusterModelPolicyStatus)>,
+    written: HashMap<PolicyName, (String, PolicyStatus)>,
     rest: Option<(Arc<Snapshot>, Timestamp)>,
+}
+
+/// A policy of either kind.
+struct Policy<'a> {
+    name: PolicyName,
+    metadata: &'a ObjectMeta,
+    status: Option<&'a PolicyStatus>,
 }
 
 /// What all policies have in common in a round.
@@ -53,7 +63,7 @@ struct Gathered {
 impl Policies {
     /// A controller that learns from `links` what became of the webhook configuration.
     pub fn new(client: Client, links: Links) -> Self {
-        Policies { api: Api::all(client), links, replicas: Replicas::default(), written: HashMap::new(), rest: None }
+        Policies { client, links, replicas: Replicas::default(), written: HashMap::new(), rest: None }
     }
 
     fn gather(&mut self, snapshot: &Snapshot) -> Gathered {
@@ -65,33 +75,48 @@ impl Policies {
     }
 
     /// The status that the policy has, as far as anybody knows.
-    fn present(&self, policy: &ClusterModelPolicy) -> ClusterModelPolicyStatus {
-        let version = policy.resource_version();
-        let written = self.written.get(&policy.name_any()).filter(|(based_on, _)| Some(based_on) == version.as_ref());
-        written.map(|(_, status)| status.clone()).or_else(|| policy.status.clone()).unwrap_or_default()
+    fn present(&self, policy: &Policy<'_>) -> PolicyStatus {
+        let version = policy.metadata.resource_version.as_ref();
+        let written = self.written.get(&policy.name).filter(|(based_on, _)| Some(based_on) == version);
+        written.map(|(_, status)| status).or(policy.status).cloned().unwrap_or_default()
     }
 
-    async fn write(&mut self, policy: &ClusterModelPolicy, status: ClusterModelPolicyStatus) -> Result<(), CallFailed> {
-        let name = policy.name_any();
-        let patch = json!({
-            "apiVersion": ClusterModelPolicy::api_version(&()),
-            "kind": ClusterModelPolicy::kind(&()),
-            "metadata": { "name": name, "uid": policy.uid() },
-            "status": status,
-        });
-        let params = PatchParams::apply(FIELD_MANAGER).force();
-        let outcome = self.api.patch_status(&name, &params, &Patch::Apply(&patch)).await;
+    async fn write(&mut self, policy: &Policy<'_>, status: PolicyStatus) -> Result<(), CallFailed> {
+        let outcome = match &policy.name {
+            PolicyName::Cluster(_) => {
+                patch_status(&Api::<ClusterModelPolicy>::all(self.client.clone()), policy.metadata, &status).await
+            }
+            PolicyName::Namespaced { namespace, .. } => {
+                let api = Api::<ModelPolicy>::namespaced(self.client.clone(), namespace);
+                patch_status(&api, policy.metadata, &status).await
+            }
+        };
         match outcome {
-            Ok(_) => {}
+            Ok(()) => {}
             // It was deleted, or deleted and made again, in the meantime: the next snapshot knows.
             Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => return Ok(()),
             Err(error) => return Err(CallFailed::when("write the status of a policy")(error)),
         }
         let summary: Vec<String> = status.conditions.iter().map(|it| format!("{}={}", it.type_, it.reason)).collect();
-        info!(policy = name, generation = status.observed_generation, conditions = summary.join(" "), "policy");
-        self.written.insert(name, (policy.resource_version().unwrap_or_default(), status));
+        info!(policy = %policy.name, generation = status.observed_generation, conditions = summary.join(" "), "policy");
+        let version = policy.metadata.resource_version.clone().unwrap_or_default();
+        self.written.insert(policy.name.clone(), (version, status));
         Ok(())
     }
+}
+
+async fn patch_status<K>(api: &Api<K>, metadata: &ObjectMeta, status: &PolicyStatus) -> Result<(), kube::Error>
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
+{
+    let name = metadata.name.as_deref().unwrap_or_default();
+    let patch = json!({
+        "apiVersion": K::api_version(&()),
+        "kind": K::kind(&()),
+        "metadata": { "name": name, "uid": metadata.uid },
+        "status": status,
+    });
+    api.patch_status(name, &PatchParams::apply(FIELD_MANAGER).force(), &Patch::Apply(&patch)).await.map(drop)
 }
 
 impl Controller for Policies {
@@ -103,8 +128,9 @@ impl Controller for Policies {
             return Ok(Some(*until));
         }
         let gathered = self.gather(&snapshot);
-        self.written.retain(|name, _| snapshot.objects.policies.contains_key(name));
-        for policy in snapshot.objects.policies.values() {
+        let policies = policies(&snapshot.objects);
+        self.written.retain(|name, _| policies.iter().any(|policy| policy.name == *name));
+        for policy in &policies {
             let facts = facts(policy, &snapshot, &gathered);
             let before = self.present(policy);
             let after = status(&before, &facts, now);
@@ -130,19 +156,36 @@ impl Controller for Policies {
 /// Whether nothing that a condition rests on has changed; most snapshots bring Pods and claims.
 fn same(last: &Snapshot, now: &Snapshot) -> bool {
     Arc::ptr_eq(&last.objects.policies, &now.objects.policies)
+        && Arc::ptr_eq(&last.objects.model_policies, &now.objects.model_policies)
         && Arc::ptr_eq(&last.objects.leases, &now.objects.leases)
         && Arc::ptr_eq(&last.evidence.namespaces, &now.evidence.namespaces)
         && last.policy_hash == now.policy_hash
 }
 
-fn facts<'a>(policy: &'a ClusterModelPolicy, snapshot: &'a Snapshot, gathered: &'a Gathered) -> Facts<'a> {
-    let name = policy.metadata.name.as_deref().unwrap_or_default();
-    let compiled = snapshot.policies.get(name);
+fn policies(objects: &Objects) -> Vec<Policy<'_>> {
+    let cluster = objects.policies.iter().map(|(name, policy)| Policy {
+        name: PolicyName::Cluster(name.clone()),
+        metadata: &policy.metadata,
+        status: policy.status.as_ref(),
+    });
+    let namespaced = objects.model_policies.iter().map(|((namespace, name), policy)| Policy {
+        name: PolicyName::Namespaced { namespace: namespace.clone(), name: name.clone() },
+        metadata: &policy.metadata,
+        status: policy.status.as_ref(),
+    });
+    cluster.chain(namespaced).collect()
+}
+
+fn facts<'a>(policy: &'a Policy<'_>, snapshot: &'a Snapshot, gathered: &'a Gathered) -> Facts<'a> {
+    let compiled = snapshot.policies.get(&policy.name);
     let denies = compiled.is_some_and(|policy| policy.actions.enforces());
     Facts {
-        name,
+        name: &policy.name,
         generation: policy.metadata.generation.unwrap_or_default(),
-        accepted: compiled.map_or_else(|| Err("it has not been read yet".to_owned()), CompiledPolicy::accepted),
+        accepted: compiled.map_or_else(
+            || Err(Unaccepted::NotInForce(why_not_in_force(&policy.name, snapshot))),
+            |it| it.accepted().map_err(Unaccepted::Invalid),
+        ),
         denies,
         unknown_admits: compiled.is_some_and(CompiledPolicy::unknown_admits),
         selection_by_tenant: compiled.is_some_and(CompiledPolicy::selection_by_tenant),
@@ -157,6 +200,19 @@ fn facts<'a>(policy: &'a ClusterModelPolicy, snapshot: &'a Snapshot, gathered: &
     }
 }
 
+/// Why a policy that exists is not among those that are decided by.
+fn why_not_in_force(name: &PolicyName, snapshot: &Snapshot) -> String {
+    match name {
+        PolicyName::Namespaced { namespace, .. } if snapshot.policies.exempts(namespace) => {
+            format!("no policy ever matches namespace {namespace}; put it into the namespace of the workloads")
+        }
+        _ => format!(
+            "only the {MAX_MODEL_POLICIES} oldest policies of a namespace are in force; delete others, or list more \
+             authorities in one"
+        ),
+    }
+}
+
 fn weak_namespaces<'a>(policy: &CompiledPolicy, snapshot: &'a Snapshot) -> Vec<&'a str> {
     let weak = |facts: &NamespaceFacts| {
         let level = facts.labels.get(POD_SECURITY.0);
@@ -165,7 +221,7 @@ fn weak_namespaces<'a>(policy: &CompiledPolicy, snapshot: &'a Snapshot) -> Vec<&
     let namespaces = snapshot.evidence.namespaces.iter();
     let mut names: Vec<&str> = namespaces
         .filter(|(name, facts)| {
-            !snapshot.policies.exempts(name) && policy.selects_namespace(&facts.labels) && weak(facts)
+            !snapshot.policies.exempts(name) && policy.selects_namespace(name, &facts.labels) && weak(facts)
         })
         .map(|(name, _)| name.as_str())
         .collect();
@@ -173,8 +229,8 @@ fn weak_namespaces<'a>(policy: &CompiledPolicy, snapshot: &'a Snapshot) -> Vec<&
     names
 }
 
-fn status(before: &ClusterModelPolicyStatus, facts: &Facts<'_>, now: Timestamp) -> ClusterModelPolicyStatus {
+fn status(before: &PolicyStatus, facts: &Facts<'_>, now: Timestamp) -> PolicyStatus {
     let generation = Some(facts.generation);
     let conditions = conditions::merge(&before.conditions, judge::conditions(facts), generation, now);
-    ClusterModelPolicyStatus { observed_generation: generation, conditions }
+    PolicyStatus { observed_generation: generation, conditions }
 }

@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! policies ──group by selector──▶ scopes ──▶ pods.<policy>.weighbridge.dev       Fail where a policy denies, once armed
-//!                                       └──▶ templates.<policy>.weighbridge.dev  Ignore
-//!                                            probe.weighbridge.dev               our own dry-run requests alone
+//! namespaces with policies ───────────┘ └──▶ templates.<policy>.weighbridge.dev  Ignore
+//! of their own, by name                      probe.weighbridge.dev               our own dry-run requests alone
 //! ```
 
 use std::collections::BTreeMap;
@@ -27,6 +27,10 @@ const NAMESPACE_NAME: &str = "kubernetes.io/metadata.name";
 /// How many different selectors get entries of their own. The API server evaluates each entry for each request about a
 /// Pod, and calls us once for each that matches; beyond this, one entry for all namespaces is cheaper.
 pub const MAX_SCOPES: usize = 32;
+/// How many namespaces with policies of their own are named in an entry. The API server compares each request about a Pod
+/// with all of them, and a name takes 64 bytes of the configuration, of which etcd keeps 1.5 MiB; beyond this, an entry
+/// for all namespaces is cheaper.
+pub const MAX_NAMED_NAMESPACES: usize = 1000;
 /// How long the API server waits for an answer. Ours come in milliseconds, or after half a second where the index lags
 /// behind; longer than this, a replica that was killed would hold up everybody whose call it had taken.
 const TIMEOUT_SECONDS: i32 = 5;
@@ -46,8 +50,6 @@ const SERVICE_PORT: i32 = 443;
 pub struct PolicyScope {
     /// Its name.
     pub name: String,
-    /// The generation that was read.
-    pub generation: i64,
     /// The namespaces that it selects.
     pub selector: LabelSelector,
     /// Whether it refuses requests.
@@ -57,20 +59,24 @@ pub struct PolicyScope {
 /// The namespaces of one or more policies.
 #[derive(Clone, Debug, PartialEq)]
 struct Scope {
+    /// What stands between an entry's kind and our domain: a dot and the name of a policy of the cluster. For namespaces
+    /// with policies of their own there is no such dot, so that no policy of the cluster can take the name.
     name: String,
     selector: LabelSelector,
     denies: bool,
 }
 
-/// The configuration as it should be. `ca_bundle` is PEM text. `owner` is an object that takes it along when it goes.
+/// The configuration as it should be. `namespaces` are those that have policies of their own, each with whether one of
+/// these refuses requests. `ca_bundle` is PEM text. `owner` is an object that takes it along when it goes.
 pub fn desired(
     policies: &[PolicyScope],
+    namespaces: &BTreeMap<String, bool>,
     ca_bundle: &str,
     armed: bool,
     settings: &Settings,
     owner: Option<OwnerReference>,
 ) -> ValidatingWebhookConfiguration {
-    let scopes = scopes(policies);
+    let scopes = scopes(policies, namespaces);
     let pods = without_covered(&scopes, |scope, other| scope.denies || !other.denies);
     let templates = without_covered(&scopes, |_, _| true);
     let entries = (pods.into_iter().map(|scope| pod_entry(scope, ca_bundle, armed, settings)))
@@ -90,20 +96,40 @@ pub fn desired(
 
 /// Policies by what they select. Too many selectors become one that selects everything, as does one that the API server
 /// would not take: a single bad selector must not keep all others from being applied, and must not leave a hole either.
-fn scopes(policies: &[PolicyScope]) -> Vec<Scope> {
+fn scopes(policies: &[PolicyScope], namespaces: &BTreeMap<String, bool>) -> Vec<Scope> {
     let mut scopes: Vec<Scope> = Vec::new();
     for policy in policies {
         let selector = if is_valid(&policy.selector) { normal(&policy.selector) } else { LabelSelector::default() };
         match scopes.iter_mut().find(|scope| scope.selector == selector) {
             Some(scope) => scope.denies |= policy.denies,
-            None => scopes.push(Scope { name: name_part(&policy.name), selector, denies: policy.denies }),
+            None => {
+                scopes.push(Scope { name: format!(".{}", name_part(&policy.name)), selector, denies: policy.denies })
+            }
         }
     }
     if scopes.len() > MAX_SCOPES {
         let denies = scopes.iter().any(|scope| scope.denies);
-        scopes = vec![Scope { name: "all".to_owned(), selector: LabelSelector::default(), denies }];
+        scopes = vec![Scope { name: ".all".to_owned(), selector: LabelSelector::default(), denies }];
     }
+    scopes.extend(by_names(namespaces));
     scopes
+}
+
+/// The namespaces that have policies of their own: those where one denies fail closed, all others never do.
+fn by_names(namespaces: &BTreeMap<String, bool>) -> Vec<Scope> {
+    let named = |wanted: bool| namespaces.iter().filter(move |(_, denies)| **denies == wanted);
+    let scope = |(name, denies): (&str, bool)| {
+        let names: Vec<String> = named(denies).map(|(name, _)| name.clone()).collect();
+        let selector = match names.len() {
+            0 => return None,
+            1..=MAX_NAMED_NAMESPACES => {
+                LabelSelector { match_expressions: Some(vec![by_name("In", names)]), match_labels: None }
+            }
+            _ => LabelSelector::default(),
+        };
+        Some(Scope { name: name.to_owned(), selector, denies })
+    };
+    [("", true), ("-lax", false)].into_iter().filter_map(scope).collect()
 }
 
 /// Leaves out scopes that lie in one which selects everything and is strict enough for them.
@@ -115,7 +141,7 @@ fn without_covered(scopes: &[Scope], strict_enough: impl Fn(&Scope, &Scope) -> b
 
 fn pod_entry(scope: &Scope, ca_bundle: &str, armed: bool, settings: &Settings) -> ValidatingWebhook {
     ValidatingWebhook {
-        name: format!("pods.{}.weighbridge.dev", scope.name),
+        name: format!("pods{}.weighbridge.dev", scope.name),
         failure_policy: Some(if scope.denies && armed { "Fail" } else { "Ignore" }.to_owned()),
         namespace_selector: Some(outside_exempt(&scope.selector, &settings.namespace)),
         rules: Some(vec![
@@ -134,7 +160,7 @@ fn pod_entry(scope: &Scope, ca_bundle: &str, armed: bool, settings: &Settings) -
 
 fn template_entry(scope: &Scope, ca_bundle: &str, settings: &Settings) -> ValidatingWebhook {
     ValidatingWebhook {
-        name: format!("templates.{}.weighbridge.dev", scope.name),
+        name: format!("templates{}.weighbridge.dev", scope.name),
         failure_policy: Some("Ignore".to_owned()),
         namespace_selector: Some(outside_exempt(&scope.selector, &settings.namespace)),
         rules: Some(vec![

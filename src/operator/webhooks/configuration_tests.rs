@@ -11,11 +11,11 @@ fn settings() -> Settings {
 }
 
 fn policy(name: &str, denies: bool, selector: Value) -> PolicyScope {
-    PolicyScope { name: name.to_owned(), generation: 1, selector: serde_json::from_value(selector).unwrap(), denies }
+    PolicyScope { name: name.to_owned(), selector: serde_json::from_value(selector).unwrap(), denies }
 }
 
 fn entries(policies: &[PolicyScope], armed: bool) -> Vec<(String, String)> {
-    let configuration = desired(policies, "PEM", armed, &settings(), None);
+    let configuration = desired(policies, &BTreeMap::new(), "PEM", armed, &settings(), None);
     let entry = |entry: ValidatingWebhook| (entry.name, entry.failure_policy.unwrap());
     configuration.webhooks.unwrap().into_iter().map(entry).collect()
 }
@@ -41,7 +41,7 @@ fn the_whole_configuration() {
         uid: "1234".to_owned(),
         ..OwnerReference::default()
     };
-    insta::assert_yaml_snapshot!(desired(&policies, "PEM", true, &settings(), Some(owner)));
+    insta::assert_yaml_snapshot!(desired(&policies, &BTreeMap::new(), "PEM", true, &settings(), Some(owner)));
 }
 
 #[test]
@@ -105,7 +105,8 @@ fn a_selector_that_the_api_server_would_refuse_selects_everything() {
         json!({ "matchExpressions": [{ "key": "a", "operator": "In" }] }),
         json!({ "matchExpressions": [{ "key": "a", "operator": "Exists", "values": ["b"] }] }),
     ] {
-        let configuration = desired(&[policy("bad", true, bad.clone())], "PEM", true, &settings(), None);
+        let configuration =
+            desired(&[policy("bad", true, bad.clone())], &BTreeMap::new(), "PEM", true, &settings(), None);
         let selector = configuration.webhooks.unwrap()[0].namespace_selector.clone().unwrap();
         assert_eq!(selector.match_labels, None, "{bad}");
         assert_eq!(selector.match_expressions.unwrap().len(), 1, "{bad}");
@@ -135,7 +136,7 @@ fn exempt_namespaces_are_left_out_of_every_entry_but_the_probe() {
         json!({ "matchExpressions": [
         { "key": "kubernetes.io/metadata.name", "operator": "In", "values": ["kube-system", "weighbridge"] } ] }),
     )];
-    let configuration = desired(&policies, "PEM", true, &settings(), None);
+    let configuration = desired(&policies, &BTreeMap::new(), "PEM", true, &settings(), None);
     for entry in configuration.webhooks.unwrap() {
         let last = entry.namespace_selector.unwrap().match_expressions.unwrap().pop().unwrap();
         match entry.name.as_str() {
@@ -143,4 +144,51 @@ fn exempt_namespaces_are_left_out_of_every_entry_but_the_probe() {
             _ => assert_eq!((last.operator.as_str(), last.values.unwrap().len()), ("NotIn", 4)),
         }
     }
+}
+
+/// The entries with their failure policy and the namespaces that they name.
+fn by_namespaces(policies: &[PolicyScope], namespaces: &BTreeMap<String, bool>) -> Vec<(String, String, usize)> {
+    let configuration = desired(policies, namespaces, "PEM", true, &settings(), None);
+    let named = |entry: &ValidatingWebhook| {
+        let selector = entry.namespace_selector.clone().unwrap().match_expressions.unwrap();
+        selector.into_iter().filter(|it| it.operator == "In").flat_map(|it| it.values.unwrap()).count()
+    };
+    let entries = configuration.webhooks.unwrap().into_iter().filter(|entry| entry.name != "probe.weighbridge.dev");
+    entries.map(|entry| (entry.name.clone(), entry.failure_policy.clone().unwrap(), named(&entry))).collect()
+}
+
+fn entry(name: &str, failure_policy: &str, named: usize) -> (String, String, usize) {
+    (name.to_owned(), failure_policy.to_owned(), named)
+}
+
+#[test]
+fn namespaces_with_policies_of_their_own_are_named() {
+    let namespaces = BTreeMap::from([("a".to_owned(), true), ("b".to_owned(), false), ("c".to_owned(), true)]);
+    let wanted = [
+        entry("pods.weighbridge.dev", "Fail", 2),
+        entry("pods-lax.weighbridge.dev", "Ignore", 1),
+        entry("templates.weighbridge.dev", "Ignore", 2),
+        entry("templates-lax.weighbridge.dev", "Ignore", 1),
+    ];
+    assert_eq!(by_namespaces(&[], &namespaces), wanted);
+}
+
+#[test]
+fn too_many_namespaces_become_all_and_those_of_a_strict_policy_need_no_names() {
+    let many = (0..=MAX_NAMED_NAMESPACES).map(|n| (format!("n{n}"), true)).collect();
+    let wanted = [entry("pods.weighbridge.dev", "Fail", 0), entry("templates.weighbridge.dev", "Ignore", 0)];
+    assert_eq!(by_namespaces(&[], &many), wanted);
+    let some = BTreeMap::from([("a".to_owned(), true), ("b".to_owned(), false)]);
+    let wanted = [entry("pods.all.weighbridge.dev", "Fail", 0), entry("templates.all.weighbridge.dev", "Ignore", 0)];
+    assert_eq!(by_namespaces(&[policy("all", true, json!({}))], &some), wanted);
+}
+
+#[test]
+fn a_tenant_brings_nobody_over_the_limit_of_selectors() {
+    let policies: Vec<_> = (0..MAX_SCOPES)
+        .map(|n| policy(&format!("p{n}"), false, json!({ "matchLabels": { "n": n.to_string() } })))
+        .collect();
+    let found = by_namespaces(&policies, &BTreeMap::from([("a".to_owned(), true)]));
+    assert_eq!(found.len(), 2 * (MAX_SCOPES + 1));
+    assert_eq!(found.iter().filter(|(_, failure_policy, _)| failure_policy == "Fail").count(), 1);
 }

@@ -38,9 +38,9 @@ use super::call::CallFailed;
 use super::events::Events;
 use super::owner;
 use super::runner::Controller;
-use crate::index::Snapshot;
+use crate::index::{Objects, Snapshot};
 use crate::lease::Replicas;
-use crate::policy::NamespaceSelection;
+use crate::policy::{NamespaceSelection, PolicyName};
 
 /// Name of the one webhook configuration.
 pub const CONFIGURATION: &str = "weighbridge";
@@ -84,7 +84,7 @@ pub struct Applied {
     /// The CA bundle that it carries.
     pub ca_bundle: String,
     /// The policies that it covers, each with the generation that was read.
-    pub policies: BTreeMap<String, i64>,
+    pub policies: BTreeMap<PolicyName, i64>,
 }
 
 /// Keeps the webhook configuration.
@@ -105,6 +105,10 @@ pub struct Webhooks {
 #[derive(Clone, Debug, PartialEq)]
 struct Inputs {
     policies: Vec<PolicyScope>,
+    /// Namespaces with policies of their own, and whether one of these refuses requests.
+    namespaces: BTreeMap<String, bool>,
+    /// All policies, with their generations.
+    generations: BTreeMap<PolicyName, i64>,
     ca_bundle: String,
     report: Option<Report>,
     replicas: BTreeSet<String>,
@@ -141,6 +145,8 @@ impl Webhooks {
         let live = self.replicas.live(&snapshot.objects.leases, now.into_std());
         Inputs {
             policies: scopes(snapshot),
+            namespaces: snapshot.policies.namespaces().map(|(name, denies)| (name.to_owned(), denies)).collect(),
+            generations: generations(snapshot),
             ca_bundle,
             report: self.report.borrow_and_update().clone(),
             replicas: live.into_iter().map(|replica| replica.name).collect(),
@@ -203,13 +209,14 @@ impl Controller for Webhooks {
         let live = self.api.get_opt(CONFIGURATION).await.map_err(CallFailed::when("read the webhook configuration"))?;
         let owner = owner::reference(&self.roles, &self.settings.owner_cluster_role).await?;
         let armed = arming::is_armed(live.as_ref(), inputs.report.as_ref(), &inputs.replicas);
-        let wanted = desired(&inputs.policies, &inputs.ca_bundle, armed, &self.settings, owner);
+        let Inputs { policies, namespaces, .. } = &inputs;
+        let wanted = desired(policies, namespaces, &inputs.ca_bundle, armed, &self.settings, owner);
         let live = apply::apply(&self.api, &wanted).await?;
         self.publish(Applied {
             uid: live.uid().unwrap_or_default(),
             armed,
             ca_bundle: inputs.ca_bundle.clone(),
-            policies: inputs.policies.iter().map(|policy| (policy.name.clone(), policy.generation)).collect(),
+            policies: inputs.generations.clone(),
         })
         .await;
         self.alarm(&inputs, armed).await;
@@ -235,15 +242,22 @@ fn event(type_: EventType, reason: &str, note: &str) -> Event {
 
 fn scopes(snapshot: &Snapshot) -> Vec<PolicyScope> {
     let scope = |selection: NamespaceSelection<'_>| PolicyScope {
-        name: selection.policy.to_owned(),
-        generation: snapshot
-            .objects
-            .policies
-            .get(selection.policy)
-            .and_then(|it| it.metadata.generation)
-            .unwrap_or_default(),
+        name: selection.policy.to_string(),
         selector: selection.selector.clone(),
         denies: selection.denies,
     };
     snapshot.policies.namespace_selectors().map(scope).collect()
+}
+
+/// The policies that are in force, with the generations that were read.
+fn generations(snapshot: &Snapshot) -> BTreeMap<PolicyName, i64> {
+    let Objects { policies, model_policies, .. } = &snapshot.objects;
+    let metadata = |name: &PolicyName| match name {
+        PolicyName::Cluster(name) => policies.get(name).map(|policy| &policy.metadata),
+        PolicyName::Namespaced { namespace, name } => {
+            model_policies.get(&(namespace.clone(), name.clone())).map(|policy| &policy.metadata)
+        }
+    };
+    let generation = |name: &PolicyName| metadata(name).and_then(|metadata| metadata.generation).unwrap_or_default();
+    snapshot.policies.iter().map(|policy| (policy.name.clone(), generation(&policy.name))).collect()
 }

@@ -1,8 +1,11 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::fixtures::{KEY_A, KEY_B, KEY_C};
-use super::super::{CompiledPolicies, EXEMPT_NAMESPACES};
+use super::super::{CompiledPolicies, EXEMPT_NAMESPACES, TrustSources};
 use super::*;
+use crate::api::v1alpha1::MAX_MODEL_POLICIES;
+use crate::policy::TrustSet;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::{Value, json};
 
 const ROOT: &str = include_str!("../../../tests/vectors/oms/keys/ca-cert.pem");
@@ -21,11 +24,32 @@ fn trust() -> TrustSources {
     let map = |name: &str, key: &str, text: &str| {
         BTreeMap::from([(name.to_owned(), BTreeMap::from([(key.to_owned(), text.to_owned())]))])
     };
-    TrustSources { config_maps: map("keys", "key.pem", KEY_B), secrets: map("sealed", "release", KEY_C) }
+    let for_namespaces = BTreeSet::new();
+    TrustSources {
+        for_namespaces,
+        config_maps: map("keys", "key.pem", KEY_B),
+        secrets: map("sealed", "release", KEY_C),
+    }
 }
 
 fn compiled(over: Value) -> CompiledPolicy {
     policy(&spec(over), &trust())
+}
+
+/// A policy of namespace `team`, made at that second.
+fn model_policy(name: &str, second: i64, over: Value) -> ModelPolicy {
+    let mut spec = json!({
+        "validationActions": ["Deny"], "authorities": [{ "name": "b", "key": { "data": KEY_B } }],
+    });
+    spec.as_object_mut().unwrap().extend(over.as_object().unwrap().clone());
+    let mut policy = ModelPolicy::new(name, serde_json::from_value(spec).unwrap());
+    policy.metadata.namespace = Some("team".into());
+    policy.metadata.creation_timestamp = Some(Time(jiff::Timestamp::from_second(second).unwrap()));
+    policy
+}
+
+fn with_namespaced(policies: &[ModelPolicy], trust: &TrustSources) -> CompiledPolicies {
+    CompiledPolicies::compile([&spec(json!({}))], trust, "weighbridge").and_namespaced(policies, trust)
 }
 
 #[test]
@@ -88,7 +112,7 @@ fn what_cannot_be_understood_is_said_and_kept() {
 fn roots_are_read_from_wherever_they_stand() {
     let trust = TrustSources {
         config_maps: BTreeMap::from([("pki".to_owned(), BTreeMap::from([("ca.crt".to_owned(), ROOT.to_owned())]))]),
-        secrets: BTreeMap::new(),
+        ..TrustSources::default()
     };
     let policy = |profile: &str, roots: Value| {
         let certificate = json!({ "roots": roots, "profile": profile, "subjects": [{ "dns": "a.example.com" }] });
@@ -135,8 +159,8 @@ fn half_a_namespace_selector_selects_more_not_less() {
         "matchExpressions": [{ "key": "team", "operator": "is", "values": ["x"] }],
     });
     let policy = compiled(json!({ "match": { "namespaceSelector": selector } }));
-    assert!(policy.selects_namespace(&BTreeMap::from([("tier".into(), "production".into())])));
-    assert!(!policy.selects_namespace(&BTreeMap::new()));
+    assert!(policy.selects_namespace("n", &BTreeMap::from([("tier".into(), "production".into())])));
+    assert!(!policy.selects_namespace("n", &BTreeMap::new()));
     assert_eq!(policy.namespace_selector.match_expressions, None);
 }
 
@@ -206,9 +230,75 @@ fn a_namespace_is_given_the_keys_of_all_policies_that_match_it() {
     other.metadata.name = Some("a-first".into());
     let policies = CompiledPolicies::compile([&spec(json!({})), &other], &TrustSources::default(), "weighbridge");
     let production = BTreeMap::from([("tier".to_owned(), "production".to_owned())]);
-    assert_eq!(policies.trust_for("n", &production).pieces().len(), 2);
-    assert_eq!(policies.trust_for("n", &BTreeMap::new()).pieces().len(), 1);
-    let names: Vec<&str> = policies.iter().map(|policy| policy.name.as_str()).collect();
+    assert_eq!(policies.trust_for("n", &production).pieces().count(), 2);
+    assert_eq!(policies.trust_for("n", &BTreeMap::new()).pieces().count(), 1);
+    let names: Vec<String> = policies.iter().map(|policy| policy.name.to_string()).collect();
     assert_eq!(names, ["a-first", "p"]);
     assert!(policies.namespace_selectors().all(|selection| selection.denies));
+}
+
+#[test]
+fn a_policy_of_a_namespace_matches_there_alone() {
+    let policies = with_namespaced(&[model_policy("mine", 1, json!({}))], &trust());
+    let matching = |namespace: &str| -> Vec<String> {
+        policies.matching(namespace, &BTreeMap::new()).map(|policy| policy.name.to_string()).collect()
+    };
+    assert_eq!(matching("team"), ["p", "team/mine"]);
+    assert_eq!(matching("other"), ["p"]);
+    assert_eq!(policies.namespaces().collect::<Vec<_>>(), [("team", true)]);
+    assert_eq!(policies.trust_for("team", &BTreeMap::new()).pieces().count(), 2);
+    assert_eq!(policies.trust_for("other", &BTreeMap::new()).pieces().count(), 1);
+    let mut exempt = model_policy("mine", 1, json!({}));
+    exempt.metadata.namespace = Some("kube-system".into());
+    assert_eq!(with_namespaced(&[exempt], &trust()).namespaces().count(), 0);
+}
+
+#[test]
+fn the_oldest_policies_of_a_namespace_are_in_force() {
+    let made = (0..20).map(|n| model_policy(&format!("p{n:02}"), 100 - n, json!({}))).collect::<Vec<_>>();
+    let policies = with_namespaced(&made, &trust());
+    let named = |n: i64| PolicyName::Namespaced { namespace: "team".into(), name: format!("p{n:02}") };
+    assert_eq!(policies.iter().count(), 1 + MAX_MODEL_POLICIES);
+    assert!((0..4).all(|n| policies.get(&named(n)).is_none()), "the newest are too many");
+    assert!((4..20).all(|n| policies.get(&named(n)).is_some()));
+}
+
+#[test]
+fn a_namespace_reaches_keys_of_its_own_and_what_was_marked_for_it() {
+    let mut trust = trust();
+    let problem = |trust: &TrustSources, authority: Value| {
+        let policies = with_namespaced(&[model_policy("mine", 1, json!({ "authorities": [authority] }))], trust);
+        let name = PolicyName::Namespaced { namespace: "team".into(), name: "mine".into() };
+        policies.get(&name).unwrap().accepted().err()
+    };
+    let referred = json!({ "name": "a", "key": { "configMapRef": { "name": "keys" } } });
+    let said = problem(&trust, referred.clone()).unwrap();
+    assert!(said.contains("weighbridge.dev/model-policies"), "{said}");
+    let nowhere = json!({ "name": "a", "key": { "configMapRef": { "name": "nowhere" } } });
+    assert_eq!(problem(&trust, nowhere).unwrap().replace("nowhere", "keys"), said, "it cannot be told what exists");
+    trust.for_namespaces.insert("keys".into());
+    assert_eq!(problem(&trust, referred), None);
+    let secret = json!({ "name": "a", "key": { "secretRef": { "name": "sealed", "key": "release" } } });
+    assert!(problem(&trust, secret).is_some());
+    let identities = json!([{ "issuer": "i", "subject": "s" }]);
+    let root = include_str!("../../../tests/vectors/oms/keys/ca-cert.pem");
+    for brought in [
+        json!({ "name": "a", "certificate": { "roots": { "data": root } } }),
+        json!({ "name": "a", "keyless": { "identities": identities, "trustedRoot": { "data": "{}" } } }),
+    ] {
+        let said = problem(&trust, brought).unwrap();
+        assert!(said.contains("brings no roots of its own"), "{said}");
+    }
+    assert_eq!(problem(&trust, json!({ "name": "a", "keyless": { "identities": identities } })), None);
+}
+
+#[test]
+fn what_a_namespace_trusts_stands_apart_in_the_digest() {
+    let digest = |policies: &CompiledPolicies| policies.trust_for("team", &BTreeMap::new()).digest();
+    let alone = digest(&with_namespaced(&[], &trust()));
+    let more = digest(&with_namespaced(&[model_policy("mine", 1, json!({}))], &trust()));
+    assert_ne!(alone, more);
+    assert_eq!(TrustSet::cluster_half(&more), alone);
+    let same = json!({ "authorities": [{ "name": "a", "key": { "data": KEY_A } }] });
+    assert_eq!(digest(&with_namespaced(&[model_policy("mine", 1, same)], &trust())), alone, "nothing new");
 }

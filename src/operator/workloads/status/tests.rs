@@ -50,7 +50,7 @@ fn decision(models: Vec<JudgedUse>) -> Decision {
             .findings
             .iter()
             .map(|(code, finding)| Violation {
-                policy: "production".into(),
+                policy: crate::policy::PolicyName::Cluster("production".into()),
                 at: judged.model_use.at.clone(),
                 code: *code,
                 finding: finding.clone(),
