@@ -2,17 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, ReplicaSet, StatefulSet};
-use k8s_openapi::api::batch::v1::{CronJob, Job};
-use k8s_openapi::api::core::v1::Pod;
-use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::answer::Rejection;
-use super::review::{Operation, Request};
+use super::review::{Gvk, Operation, Request};
 use crate::api::v1alpha1::RequestCode;
 use crate::policy::EXEMPT_NAMESPACES;
-use crate::workload::{ContainerKind, Extract, FieldPath, HasModels};
+use crate::workload::{ContainerKind, Extract, FieldPath, Kind};
 
 /// The account under which all controllers act where they have none of their own.
 const CONTROLLER_MANAGER: &str = "system:kube-controller-manager";
@@ -43,77 +39,18 @@ pub(super) enum Pass {
     Owned,
 }
 
-/// The kinds that are judged, and where each keeps its template.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
-    Pod,
-    Deployment,
-    StatefulSet,
-    DaemonSet,
-    ReplicaSet,
-    Job,
-    CronJob,
+/// The kind of what is reviewed.
+pub(super) fn kind_of(request: &Request) -> Option<Kind> {
+    let Gvk { group, version, kind } = &request.kind;
+    Kind::of(group, version, kind)
 }
 
-impl Kind {
-    pub(super) fn of(request: &Request) -> Option<Self> {
-        let kind = &request.kind;
-        Some(match (kind.group.as_str(), kind.version.as_str(), kind.kind.as_str()) {
-            ("", "v1", "Pod") => Kind::Pod,
-            ("apps", "v1", "Deployment") => Kind::Deployment,
-            ("apps", "v1", "StatefulSet") => Kind::StatefulSet,
-            ("apps", "v1", "DaemonSet") => Kind::DaemonSet,
-            ("apps", "v1", "ReplicaSet") => Kind::ReplicaSet,
-            ("batch", "v1", "Job") => Kind::Job,
-            ("batch", "v1", "CronJob") => Kind::CronJob,
-            _ => return None,
-        })
-    }
-
-    pub(super) const fn as_str(self) -> &'static str {
-        match self {
-            Kind::Pod => "Pod",
-            Kind::Deployment => "Deployment",
-            Kind::StatefulSet => "StatefulSet",
-            Kind::DaemonSet => "DaemonSet",
-            Kind::ReplicaSet => "ReplicaSet",
-            Kind::Job => "Job",
-            Kind::CronJob => "CronJob",
-        }
-    }
-
-    /// Where the template lies that Pods are made from.
-    const fn template(self) -> &'static str {
-        match self {
-            Kind::CronJob => "/spec/jobTemplate/spec/template",
-            _ => "/spec/template",
-        }
-    }
-
-    /// The kind that a controller makes these from, and the account under which it does.
-    const fn made_by(self) -> Option<(&'static str, &'static str, &'static str)> {
-        match self {
-            Kind::ReplicaSet => {
-                Some(("apps/v1", "Deployment", "system:serviceaccount:kube-system:deployment-controller"))
-            }
-            Kind::Job => Some(("batch/v1", "CronJob", "system:serviceaccount:kube-system:cronjob-controller")),
-            _ => None,
-        }
-    }
-
-    fn extract(self, object: &Value) -> Result<Extract, serde_json::Error> {
-        fn typed<K: DeserializeOwned + HasModels>(object: &Value) -> Result<Extract, serde_json::Error> {
-            K::deserialize(object).map(|object| object.extract())
-        }
-        match self {
-            Kind::Pod => typed::<Pod>(object),
-            Kind::Deployment => typed::<Deployment>(object),
-            Kind::StatefulSet => typed::<StatefulSet>(object),
-            Kind::DaemonSet => typed::<DaemonSet>(object),
-            Kind::ReplicaSet => typed::<ReplicaSet>(object),
-            Kind::Job => typed::<Job>(object),
-            Kind::CronJob => typed::<CronJob>(object),
-        }
+/// The kind that a controller makes these from, and the account under which it does.
+const fn made_by(kind: Kind) -> Option<(&'static str, &'static str, &'static str)> {
+    match kind {
+        Kind::ReplicaSet => Some(("apps/v1", "Deployment", "system:serviceaccount:kube-system:deployment-controller")),
+        Kind::Job => Some(("batch/v1", "CronJob", "system:serviceaccount:kube-system:cronjob-controller")),
+        _ => None,
     }
 }
 
@@ -135,7 +72,7 @@ pub(super) fn triage(request: &Request, own_namespace: &str) -> Result<Triage, R
             format!("{} is not judged here; the webhook configuration must not send it", what.trim_end_matches('/'));
         Rejection::new(RequestCode::UnsupportedKind, text)
     };
-    let kind = Kind::of(request).ok_or_else(unsupported)?;
+    let kind = kind_of(request).ok_or_else(unsupported)?;
     if operation == Operation::Update && is_being_deleted(&request.old_object) {
         return Ok(Triage::Pass(Pass::Deleting));
     }
@@ -229,7 +166,7 @@ fn same_template(kind: Kind, request: &Request) -> bool {
 /// already), and under this account the API says who the owner is. Anybody else's ReplicaSet or Job is judged,
 /// whatever it says of its owner.
 fn is_made_by_controller(kind: Kind, request: &Request) -> bool {
-    let Some((version, owner, account)) = kind.made_by() else { return false };
+    let Some((version, owner, account)) = made_by(kind) else { return false };
     let owners = request.object.pointer("/metadata/ownerReferences").and_then(Value::as_array);
     let owned = owners.into_iter().flatten().any(|reference| {
         reference["controller"] == true && reference["apiVersion"] == version && reference["kind"] == owner

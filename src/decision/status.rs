@@ -7,8 +7,7 @@ use super::signers::words;
 use super::text::statement;
 use super::{JudgedUse, severity};
 use crate::api::v1alpha1::{Code, WorkloadModel};
-use crate::model::shown;
-use crate::workload::{ModelUse, Source};
+use crate::workload::ModelUse;
 
 /// Adds what one policy says of a use to what others said.
 pub(super) fn merge(model: &mut Option<JudgedUse>, model_use: &ModelUse, judgement: Judgement) {
@@ -46,14 +45,7 @@ fn rank(code: Code) -> u8 {
 impl JudgedUse {
     /// The source in words, such as `claim/models/llama`.
     pub fn source(&self) -> String {
-        match &self.model_use.source {
-            Source::Claim { name, path } if path.is_empty() => format!("claim/{}", shown(name)),
-            Source::Claim { name, path } => format!("claim/{}/{}", shown(name), shown(path)),
-            Source::Uri(uri) => shown(&uri.to_string()),
-            Source::Unresolved(_) => "unresolved".to_owned(),
-            Source::Opaque(opaque) if opaque.target.is_empty() => opaque.kind.to_owned(),
-            Source::Opaque(opaque) => format!("{} {}", opaque.kind, shown(&opaque.target)),
-        }
+        self.model_use.source.to_string()
     }
 
     /// The use as the status of a workload shows it.

@@ -7,6 +7,7 @@ mod ids;
 mod kinds;
 mod mounts;
 mod naming;
+mod object;
 mod paths;
 mod pod;
 mod source;
@@ -15,11 +16,14 @@ mod store;
 pub(crate) use ids::overpowers_mounts;
 pub use kinds::{Extract, HasModels, template};
 pub use naming::{Hazard, ModelUri, Naming, Role, Unresolved};
+pub use object::Kind;
 pub use paths::{is_at_or_below, mount_path};
 pub use pod::model_uses;
 pub use store::BackingStore;
 
 use std::fmt;
+
+use crate::model::shown;
 
 /// Who asks for a model: the Pod, or the template that Pods will be made from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -238,6 +242,19 @@ impl Source {
         match self {
             Source::Opaque(opaque) => opaque.image.as_deref(),
             Source::Claim { .. } | Source::Uri(_) | Source::Unresolved(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Source::Claim { name, path } if path.is_empty() => write!(f, "claim/{}", shown(name)),
+            Source::Claim { name, path } => write!(f, "claim/{}/{}", shown(name), shown(path)),
+            Source::Uri(uri) => f.write_str(&shown(&uri.to_string())),
+            Source::Unresolved(_) => f.write_str("unresolved"),
+            Source::Opaque(opaque) if opaque.target.is_empty() => f.write_str(opaque.kind),
+            Source::Opaque(opaque) => write!(f, "{} {}", opaque.kind, shown(&opaque.target)),
         }
     }
 }
