@@ -124,8 +124,8 @@ pub struct Decision {
     pub models: Vec<JudgedUse>,
     /// Records that would be needed to know more and that do not exist.
     pub missing_records: Vec<ModelVerificationSpec>,
-    /// How many policies select at least one use.
-    pub policies: usize,
+    /// The policies that select at least one use.
+    pub policies: Vec<PolicyName>,
     /// Whether one of these refuses what violates it. Where none does, nothing is held, changed or deleted.
     pub enforced: bool,
 }
@@ -199,7 +199,7 @@ pub fn decide(
     for policy in scene.policies() {
         let judged = judge::uses(&scene, policy);
         let selects = judged.iter().any(Option::is_some);
-        decision.policies += usize::from(selects);
+        decision.policies.extend(selects.then(|| policy.name.clone()));
         decision.enforced |= selects && policy.actions.enforces();
         for ((judgement, model_use), model) in judged.into_iter().zip(uses).zip(&mut models) {
             let Some(judgement) = judgement else { continue };

@@ -18,7 +18,7 @@ fn a_verified_model_is_let_through() {
     assert_eq!(decision.violations, []);
     assert!(decision.allowed() && decision.complies());
     assert_eq!(decision.worst(), Some(VerdictKind::Verified));
-    assert_eq!(decision.policies, 1);
+    assert_eq!(decision.policies.len(), 1);
     assert_eq!(decision.missing_records, []);
     assert_eq!(decision.models[0].signer.as_deref(), Some("production/release-key"));
 }
@@ -264,7 +264,7 @@ fn all_policies_must_be_satisfied() {
     let world = World::new().with(|world| world.policies.push(named_policy("second", other)));
     let decision = world.decide();
     assert_eq!(decision.violations[0].policy.to_string(), "second");
-    assert_eq!((decision.violations.len(), decision.policies), (1, 2));
+    assert_eq!((decision.violations.len(), decision.policies.len()), (1, 2));
     assert_eq!(decision.worst(), Some(VerdictKind::Refused));
 }
 
@@ -283,7 +283,7 @@ fn a_message_names_each_policy_that_is_not_satisfied() {
 fn namespaces_that_no_policy_selects_are_not_judged() {
     let world = World::new().with(|world| world.namespace = Some(NamespaceFacts::default()));
     let decision = world.decide();
-    assert_eq!((decision.models.len(), decision.policies), (0, 0));
+    assert_eq!((decision.models.len(), decision.policies.len()), (0, 0));
     assert!(decision.complies());
 }
 

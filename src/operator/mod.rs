@@ -80,11 +80,12 @@ pub fn start(settings: Settings, client: &Client, index: &Index, supervisor: &Su
     spawn(supervisor, &inputs, certificates);
     spawn(supervisor, &inputs, webhooks);
     spawn(supervisor, &inputs, prober);
-    spawn(supervisor, &inputs, Policies::new(client.clone(), links));
     let metrics = records::Metrics::register(registry);
     spawn(supervisor, &inputs, Records::new(client.clone(), records, metrics));
     let metrics = workloads::Metrics::register(registry);
-    spawn(supervisor, &inputs, Workloads::new(client.clone(), events, metrics));
+    let (workloads, tallies) = Workloads::new(client.clone(), events, metrics);
+    spawn(supervisor, &inputs, workloads);
+    spawn(supervisor, &inputs, Policies::new(client.clone(), links, tallies));
 }
 
 fn elect(

@@ -5,6 +5,8 @@
 
 use std::fmt;
 
+use jiff::Timestamp;
+
 use super::trust::{NamedPiece, TrustPiece, profile_of};
 use super::{CompiledAuthority, Reach};
 use crate::api::v1alpha1::{
@@ -27,7 +29,9 @@ pub(super) fn compile(listed: &[Listed], trust: Reach<'_>, problems: &mut Vec<St
             _ => Err("has not exactly one kind".to_owned()),
         };
         match read {
-            Ok((authority, piece)) => compiled.push(CompiledAuthority { name: name.clone(), authority, piece }),
+            Ok(Read { authority, piece, ends }) => {
+                compiled.push(CompiledAuthority { name: name.clone(), authority, piece, ends });
+            }
             Err(error) => problems.push(format!("authority {name}: {error}")),
         }
     }
@@ -49,19 +53,25 @@ pub(super) fn unsatisfiable(authorities: &[CompiledAuthority], required: usize, 
         .then(|| format!("required is {required}, and the authorities can have {} distinct signers", signers.len()))
 }
 
-type Read = Result<(Authority, NamedPiece), String>;
+/// An authority of which every part could be read.
+struct Read {
+    authority: Authority,
+    piece: NamedPiece,
+    ends: Option<Timestamp>,
+}
 
-fn read_key(key: &KeyAuthority, trust: Reach<'_>) -> Read {
+fn read_key(key: &KeyAuthority, trust: Reach<'_>) -> Result<Read, String> {
     let KeyAuthority { data, config_map_ref, secret_ref } = key;
     let place = |KeyReference { name, key }| (name, key);
     let source = Source::of("key", data, config_map_ref.clone().map(place), secret_ref.clone().map(place))?;
     let key = PublicKey::from_pem(source.text(trust)?).map_err(|error| source.unusable(&error))?;
     let name = format!("key {}", key.fingerprint());
     let piece = TrustPiece::Key { pem: key.pem().to_owned() };
-    Ok((Authority::Key { fingerprint: key.fingerprint() }, NamedPiece { name, piece }))
+    let authority = Authority::Key { fingerprint: key.fingerprint() };
+    Ok(Read { authority, piece: NamedPiece { name, piece }, ends: None })
 }
 
-fn read_certificate(certificate: &CertificateAuthority, trust: Reach<'_>) -> Read {
+fn read_certificate(certificate: &CertificateAuthority, trust: Reach<'_>) -> Result<Read, String> {
     let CertificateAuthority { roots: Roots { data, config_map_ref }, profile, subjects } = certificate;
     let pins = subjects
         .iter()
@@ -74,7 +84,8 @@ fn read_certificate(certificate: &CertificateAuthority, trust: Reach<'_>) -> Rea
     let roots = CertificateTrust::from_pem(pem, profile_of(*profile)).map_err(|error| source.unusable(&error))?;
     let name = format!("roots {} {}", roots.digest(), roots.profile().as_str());
     let piece = TrustPiece::Roots { pem: pem.to_owned(), profile: *profile };
-    Ok((Authority::Certificate { trust: roots.digest(), profile: roots.profile(), pins }, NamedPiece { name, piece }))
+    let authority = Authority::Certificate { trust: roots.digest(), profile: roots.profile(), pins };
+    Ok(Read { authority, piece: NamedPiece { name, piece }, ends: roots.ends() })
 }
 
 fn pin(subject: &CertificateSubject) -> Result<CertificatePin, String> {
@@ -105,7 +116,7 @@ fn pin(subject: &CertificateSubject) -> Result<CertificatePin, String> {
     Ok(pin)
 }
 
-fn read_keyless(keyless: &KeylessAuthority, trust: Reach<'_>) -> Read {
+fn read_keyless(keyless: &KeylessAuthority, trust: Reach<'_>) -> Result<Read, String> {
     let KeylessAuthority { identities, trusted_root } = keyless;
     if identities.is_empty() {
         return Err("lists no identity".to_owned());
@@ -129,7 +140,8 @@ fn read_keyless(keyless: &KeylessAuthority, trust: Reach<'_>) -> Read {
         }
     };
     let name = format!("sigstore {}", root.digest());
-    Ok((Authority::Keyless { trust: root.digest(), identities }, NamedPiece { name, piece }))
+    let authority = Authority::Keyless { trust: root.digest(), identities };
+    Ok(Read { authority, piece: NamedPiece { name, piece }, ends: None })
 }
 
 fn identity(identity: &KeylessIdentity) -> Result<IdentityPattern, String> {

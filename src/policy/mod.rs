@@ -21,7 +21,7 @@ pub use trust::{TrustError, TrustPiece, TrustSet};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
 use crate::api::v1alpha1::{
@@ -79,6 +79,8 @@ pub struct CompiledAuthority {
     pub authority: Authority,
     /// What proves a signature by it.
     piece: NamedPiece,
+    /// After this no signature by it counts any more, whatever else happens.
+    ends: Option<Timestamp>,
 }
 
 /// What follows from a violation of a policy.
@@ -291,7 +293,7 @@ impl CompiledAuthority {
     /// One without trust material: for tests of what it accepts.
     pub(crate) fn bare(name: &str, authority: Authority) -> Self {
         let piece = NamedPiece { name: name.to_owned(), piece: TrustPiece::PublicGood {} };
-        CompiledAuthority { name: name.to_owned(), authority, piece }
+        CompiledAuthority { name: name.to_owned(), authority, piece, ends: None }
     }
 }
 
@@ -304,6 +306,12 @@ impl CompiledPolicy {
     /// What proves signatures by its authorities.
     pub fn trust(&self) -> TrustSet {
         TrustSet::of_policies([self])
+    }
+
+    /// Its authorities by whom nothing can be signed any more.
+    pub fn ended_authorities(&self, now: Timestamp) -> impl Iterator<Item = &str> {
+        let ended = self.authorities.iter().filter(move |authority| authority.ends.is_some_and(|ends| ends < now));
+        ended.map(|authority| authority.name.as_str())
     }
 
     fn pieces(&self) -> impl Iterator<Item = &NamedPiece> {

@@ -1,13 +1,14 @@
 //! `ClusterModelPolicy`: which volumes of which namespaces hold models, who may have signed them, and what happens
 //! otherwise.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, LabelSelector};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::core::Duration;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::authority::Authority;
+use super::policy_status::PolicyStatus;
 use super::{Forbidden, schema};
 
 /// Says which volumes of which namespaces hold models, who may have signed them, and what happens otherwise.
@@ -25,7 +26,7 @@ use super::{Forbidden, schema};
     derive = "PartialEq",
     annotation("helm.sh/resource-policy", "keep"),
     printcolumn(name = "Actions", type_ = "string", json_path = ".spec.validationActions"),
-    printcolumn(name = "Unknown", type_ = "string", json_path = ".spec.unknown"),
+    printcolumn(name = "If Unknown", type_ = "string", json_path = ".spec.unknown", priority = 1),
     printcolumn(name = "Accepted", type_ = "string", json_path = ".status.conditions[?(@.type=='Accepted')].status"),
     printcolumn(
         name = "Programmed",
@@ -33,6 +34,10 @@ use super::{Forbidden, schema};
         json_path = ".status.conditions[?(@.type=='Programmed')].status"
     ),
     printcolumn(name = "Enforcing", type_ = "string", json_path = ".status.conditions[?(@.type=='Enforcing')].status"),
+    printcolumn(name = "Matched", type_ = "integer", json_path = ".status.workloads.matched"),
+    printcolumn(name = "Compliant", type_ = "integer", json_path = ".status.workloads.compliant"),
+    printcolumn(name = "Refused", type_ = "integer", json_path = ".status.workloads.refused"),
+    printcolumn(name = "Unknown", type_ = "integer", json_path = ".status.workloads.unknown"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -322,19 +327,4 @@ pub struct ReadAs {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32), inner(range(min = 1, max = 2_147_483_647)))]
     pub supplemental_groups: Vec<i64>,
-}
-
-/// What became of a policy, of the cluster or of a namespace.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct PolicyStatus {
-    /// The generation that the conditions speak of.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub observed_generation: Option<i64>,
-    /// `Accepted`: understood, with all that it refers to. `Programmed`: every ready replica of the webhook has it.
-    /// `Enforcing`: nothing that does not comply, or is unknown, gets in. `Hardened`: the namespaces that it enforces
-    /// do not let Pods take over nodes. `SelectionByTenant`: what it selects by can be changed by tenants.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
-    pub conditions: Vec<Condition>,
 }

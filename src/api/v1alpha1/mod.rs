@@ -6,6 +6,7 @@ mod cluster_model_policy;
 mod codes;
 mod model_policy;
 mod model_verification;
+mod policy_status;
 mod schema;
 mod workload_verification;
 
@@ -15,4 +16,5 @@ pub use cluster_model_policy::*;
 pub use codes::*;
 pub use model_policy::*;
 pub use model_verification::*;
+pub use policy_status::*;
 pub use workload_verification::*;

@@ -5,9 +5,9 @@ use serde::{Deserialize, Serialize};
 
 use super::authority::Authority;
 use super::cluster_model_policy::{
-    ClusterModelPolicySpec, Content, Exclusion, Match, ModelSelector, PolicyStatus, UnknownAction, ValidationAction,
-    one,
+    ClusterModelPolicySpec, Content, Exclusion, Match, ModelSelector, UnknownAction, ValidationAction, one,
 };
+use super::policy_status::PolicyStatus;
 
 /// How many policies of one namespace are in force: the oldest. Each costs something for every Pod of the namespace, and
 /// those who may write them are not those who pay for it.
@@ -33,7 +33,7 @@ pub const MAX_MODEL_POLICIES: usize = 16;
     derive = "PartialEq",
     annotation("helm.sh/resource-policy", "keep"),
     printcolumn(name = "Actions", type_ = "string", json_path = ".spec.validationActions"),
-    printcolumn(name = "Unknown", type_ = "string", json_path = ".spec.unknown"),
+    printcolumn(name = "If Unknown", type_ = "string", json_path = ".spec.unknown", priority = 1),
     printcolumn(name = "Accepted", type_ = "string", json_path = ".status.conditions[?(@.type=='Accepted')].status"),
     printcolumn(
         name = "Programmed",
@@ -41,6 +41,10 @@ pub const MAX_MODEL_POLICIES: usize = 16;
         json_path = ".status.conditions[?(@.type=='Programmed')].status"
     ),
     printcolumn(name = "Enforcing", type_ = "string", json_path = ".status.conditions[?(@.type=='Enforcing')].status"),
+    printcolumn(name = "Matched", type_ = "integer", json_path = ".status.workloads.matched"),
+    printcolumn(name = "Compliant", type_ = "integer", json_path = ".status.workloads.compliant"),
+    printcolumn(name = "Refused", type_ = "integer", json_path = ".status.workloads.refused"),
+    printcolumn(name = "Unknown", type_ = "integer", json_path = ".status.workloads.unknown"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use crate::lease::Replica;
 use crate::operator::conditions::Wanted;
 use crate::operator::webhooks::{Applied, Report};
+use crate::operator::workloads::Tally;
 use crate::policy::PolicyName;
 
 /// How many names a message lists before it only counts.
@@ -27,6 +28,12 @@ pub struct Facts<'a> {
     pub selection_by_tenant: bool,
     /// The namespaces that it matches and that do not enforce a Pod Security level; sorted.
     pub weak_namespaces: Vec<&'a str>,
+    /// How many namespaces it matches.
+    pub namespaces: usize,
+    /// Its authorities by whom nothing can be signed any more.
+    pub ended_authorities: Vec<&'a str>,
+    /// What becomes of workloads under it; nothing while that is not known.
+    pub tally: Option<Tally>,
     /// The replicas of the webhook that may be answering.
     pub replicas: &'a [Replica],
     /// The hash of the policies as they are now.
@@ -47,10 +54,10 @@ pub enum Unaccepted {
 }
 
 /// The conditions of a policy, in the order in which they build upon each other.
-pub fn conditions(facts: &Facts<'_>) -> [Wanted; 5] {
+pub fn conditions(facts: &Facts<'_>) -> [Wanted; 6] {
     let programmed = programmed(facts);
     let enforcing = enforcing(facts, &programmed);
-    [accepted(facts), programmed, enforcing, hardened(facts), selection(facts)]
+    [accepted(facts), programmed, enforcing, hardened(facts), selection(facts), effective(facts)]
 }
 
 fn accepted(facts: &Facts<'_>) -> Wanted {
@@ -130,6 +137,34 @@ fn selection(facts: &Facts<'_>) -> Wanted {
     Wanted::no("SelectionByTenant", "ClusterChooses", "tenants cannot change what it selects by")
 }
 
+/// Whether it is about anything, and about all that it seems to be about.
+fn effective(facts: &Facts<'_>) -> Wanted {
+    let no = |reason, message: String| Wanted::no("Effective", reason, message);
+    if let Err(Unaccepted::NotInForce(why)) = &facts.accepted {
+        return no("NotInForce", why.clone());
+    }
+    if !facts.ended_authorities.is_empty() {
+        let ended = list(&facts.ended_authorities);
+        return no("AuthorityEnded", format!("all roots have ended, so that no signature counts, of: {ended}"));
+    }
+    if facts.namespaces == 0 {
+        return no("NoNamespace", "no namespace has labels that match.namespaceSelector selects".to_owned());
+    }
+    let namespaces = facts.namespaces;
+    match facts.tally.as_ref().map(|tally| tally.counts.matched) {
+        None => Wanted::unknown("Effective", "NotCounted", "workloads have not been counted yet"),
+        Some(0) => {
+            let message =
+                format!("no workload in the {namespaces} namespaces that it matches uses a model that it selects");
+            no("NoModel", message)
+        }
+        Some(matched) => {
+            let message = format!("{matched} workloads in {namespaces} namespaces use models that it selects");
+            Wanted::yes("Effective", "Effective", message)
+        }
+    }
+}
+
 /// Replicas that the last probe missed and that are still there.
 fn unreached<'a>(report: Option<&Report>, replicas: &'a [Replica]) -> Option<Vec<&'a str>> {
     let missing: &BTreeSet<String> = &report?.missing;
@@ -176,6 +211,9 @@ mod tests {
             unknown_admits: false,
             selection_by_tenant: false,
             weak_namespaces: Vec::new(),
+            namespaces: 2,
+            ended_authorities: Vec::new(),
+            tally: None,
             replicas,
             policy_hash: "now",
             applied: Some(applied),
@@ -254,6 +292,27 @@ mod tests {
         assert!(found.message.contains("in: a, b, c, d, e and 2 more;"), "{}", found.message);
         let lax = Facts { denies: false, ..weak };
         assert_eq!(conditions(&lax)[3].holds, Some(true));
+    }
+
+    #[test]
+    fn what_a_policy_is_about_is_said() {
+        let (name, replicas, applied) = (production(), vec![replica("a", "now")], applied(true, 2));
+        let base = facts(&name, &replicas, &applied);
+        let counted = |matched| {
+            let mut tally = Tally::default();
+            tally.counts.matched = matched;
+            Some(tally)
+        };
+        for (facts, wanted) in [
+            (base.clone(), (None, "NotCounted")),
+            (Facts { tally: counted(0), ..base.clone() }, (Some(false), "NoModel")),
+            (Facts { tally: counted(3), ..base.clone() }, (Some(true), "Effective")),
+            (Facts { namespaces: 0, tally: counted(0), ..base.clone() }, (Some(false), "NoNamespace")),
+            (Facts { ended_authorities: vec!["pki"], tally: counted(3), ..base }, (Some(false), "AuthorityEnded")),
+        ] {
+            let found = &conditions(&facts)[5];
+            assert_eq!((found.holds, found.reason), wanted, "{}", found.message);
+        }
     }
 
     #[test]

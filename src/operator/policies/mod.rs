@@ -16,6 +16,7 @@ use kube::api::{Patch, PatchParams};
 use kube::{Api, Client, Resource};
 use serde::de::DeserializeOwned;
 use serde_json::json;
+use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::info;
 
@@ -23,6 +24,7 @@ use super::call::{CallFailed, FIELD_MANAGER};
 use super::conditions;
 use super::runner::Controller;
 use super::webhooks::{Applied, Links, Report};
+use super::workloads::Tallies;
 use crate::api::v1alpha1::{ClusterModelPolicy, MAX_MODEL_POLICIES, ModelPolicy, PolicyStatus};
 use crate::decision::NamespaceFacts;
 use crate::index::{Objects, Snapshot};
@@ -30,8 +32,9 @@ use crate::lease::{Replica, Replicas};
 use crate::policy::{CompiledPolicy, PolicyName};
 use judge::{Facts, Unaccepted};
 
-/// How often the conditions are looked at, though nothing has changed: a replica whose Lease expires changes nothing.
-const CHECK_INTERVAL: SignedDuration = SignedDuration::from_secs(15);
+/// How often a status is looked at, though no policy has changed: a replica whose Lease expires changes nothing, and what
+/// becomes of workloads changes with each rollout, of which nobody wants to hear more often.
+const CHECK_INTERVAL: SignedDuration = SignedDuration::from_secs(5);
 /// The label by which a namespace enforces a Pod Security level, and the levels that keep a Pod from taking over a node.
 const POD_SECURITY: (&str, [&str; 2]) = ("pod-security.kubernetes.io/enforce", ["baseline", "restricted"]);
 
@@ -39,6 +42,7 @@ const POD_SECURITY: (&str, [&str; 2]) = ("pod-security.kubernetes.io/enforce", [
 pub struct Policies {
     client: Client,
     links: Links,
+    tallies: watch::Receiver<Option<Arc<Tallies>>>,
     replicas: Replicas,
     /// What was written, by policy, with the resourceVersion on which it was based: until the watch has brought another
     /// one, this is the newer status.
@@ -58,12 +62,15 @@ struct Gathered {
     replicas: Vec<Replica>,
     applied: Option<Applied>,
     report: Option<Report>,
+    /// Nothing while no round of the workloads has ended.
+    tallies: Option<Arc<Tallies>>,
 }
 
 impl Policies {
-    /// A controller that learns from `links` what became of the webhook configuration.
-    pub fn new(client: Client, links: Links) -> Self {
-        Policies { client, links, replicas: Replicas::default(), written: HashMap::new(), rest: None }
+    /// A controller that learns from `links` what became of the webhook configuration, and from `tallies` what becomes of
+    /// workloads.
+    pub fn new(client: Client, links: Links, tallies: watch::Receiver<Option<Arc<Tallies>>>) -> Self {
+        Policies { client, links, tallies, replicas: Replicas::default(), written: HashMap::new(), rest: None }
     }
 
     fn gather(&mut self, snapshot: &Snapshot) -> Gathered {
@@ -71,6 +78,7 @@ impl Policies {
             replicas: self.replicas.live(&snapshot.objects.leases, Instant::now().into_std()),
             applied: self.links.applied.borrow_and_update().clone(),
             report: self.links.report.borrow_and_update().clone(),
+            tallies: self.tallies.borrow_and_update().clone(),
         }
     }
 
@@ -131,7 +139,7 @@ impl Controller for Policies {
         let policies = policies(&snapshot.objects);
         self.written.retain(|name, _| policies.iter().any(|policy| policy.name == *name));
         for policy in &policies {
-            let facts = facts(policy, &snapshot, &gathered);
+            let facts = facts(policy, &snapshot, &gathered, now);
             let before = self.present(policy);
             let after = status(&before, &facts, now);
             if after != before {
@@ -176,7 +184,7 @@ fn policies(objects: &Objects) -> Vec<Policy<'_>> {
     cluster.chain(namespaced).collect()
 }
 
-fn facts<'a>(policy: &'a Policy<'_>, snapshot: &'a Snapshot, gathered: &'a Gathered) -> Facts<'a> {
+fn facts<'a>(policy: &'a Policy<'_>, snapshot: &'a Snapshot, gathered: &'a Gathered, now: Timestamp) -> Facts<'a> {
     let compiled = snapshot.policies.get(&policy.name);
     let denies = compiled.is_some_and(|policy| policy.actions.enforces());
     Facts {
@@ -193,6 +201,9 @@ fn facts<'a>(policy: &'a Policy<'_>, snapshot: &'a Snapshot, gathered: &'a Gathe
             .filter(|_| denies)
             .map(|policy| weak_namespaces(policy, snapshot))
             .unwrap_or_default(),
+        namespaces: compiled.map_or(0, |policy| matched_namespaces(policy, snapshot).count()),
+        ended_authorities: compiled.iter().flat_map(|policy| policy.ended_authorities(now)).collect(),
+        tally: gathered.tallies.as_ref().map(|tallies| tallies.get(&policy.name).cloned().unwrap_or_default()),
         replicas: &gathered.replicas,
         policy_hash: &snapshot.policy_hash,
         applied: gathered.applied.as_ref(),
@@ -213,18 +224,22 @@ fn why_not_in_force(name: &PolicyName, snapshot: &Snapshot) -> String {
     }
 }
 
+/// The namespaces that a policy matches.
+fn matched_namespaces<'a>(
+    policy: &CompiledPolicy,
+    snapshot: &'a Snapshot,
+) -> impl Iterator<Item = (&'a str, &'a NamespaceFacts)> {
+    let namespaces = snapshot.evidence.namespaces.iter().map(|(name, facts)| (name.as_str(), facts.as_ref()));
+    namespaces.filter(|(name, facts)| !snapshot.policies.exempts(name) && policy.selects_namespace(name, &facts.labels))
+}
+
 fn weak_namespaces<'a>(policy: &CompiledPolicy, snapshot: &'a Snapshot) -> Vec<&'a str> {
     let weak = |facts: &NamespaceFacts| {
         let level = facts.labels.get(POD_SECURITY.0);
         level.is_none_or(|level| !POD_SECURITY.1.contains(&level.as_str()))
     };
-    let namespaces = snapshot.evidence.namespaces.iter();
-    let mut names: Vec<&str> = namespaces
-        .filter(|(name, facts)| {
-            !snapshot.policies.exempts(name) && policy.selects_namespace(name, &facts.labels) && weak(facts)
-        })
-        .map(|(name, _)| name.as_str())
-        .collect();
+    let weak = matched_namespaces(policy, snapshot).filter(|(_, facts)| weak(facts));
+    let mut names: Vec<&str> = weak.map(|(name, _)| name).collect();
     names.sort_unstable();
     names
 }
@@ -232,5 +247,10 @@ fn weak_namespaces<'a>(policy: &CompiledPolicy, snapshot: &'a Snapshot) -> Vec<&
 fn status(before: &PolicyStatus, facts: &Facts<'_>, now: Timestamp) -> PolicyStatus {
     let generation = Some(facts.generation);
     let conditions = conditions::merge(&before.conditions, judge::conditions(facts), generation, now);
-    PolicyStatus { observed_generation: generation, conditions }
+    // Until something is known again, what was known before stays.
+    let (workloads, failing) = match &facts.tally {
+        Some(tally) => (Some(tally.counts), tally.worst()),
+        None => (before.workloads, before.failing.clone()),
+    };
+    PolicyStatus { observed_generation: generation, conditions, workloads, failing }
 }

@@ -11,6 +11,7 @@
 mod apply;
 pub mod gather;
 pub mod status;
+mod tally;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use kube::Client;
 use prometheus::IntGaugeVec;
+use tokio::sync::watch;
 use tracing::warn;
 
 use crate::api::names::with_hash;
@@ -28,6 +30,7 @@ use crate::operator::call::CallFailed;
 use crate::operator::events::Events;
 use crate::operator::runner::Controller;
 use crate::workload::{Stage, Subject};
+pub use tally::{Tallies, Tally};
 
 /// Longest name of an object.
 const MAX_NAME_CHARS: usize = 253;
@@ -49,12 +52,14 @@ pub struct Workloads {
     client: Client,
     events: Events,
     metrics: Metrics,
+    tallies: watch::Sender<Option<Arc<Tallies>>>,
 }
 
 impl Workloads {
-    /// The controller of statuses.
-    pub fn new(client: Client, events: Events, metrics: Metrics) -> Self {
-        Workloads { client, events, metrics }
+    /// The controller of statuses, and what becomes of workloads under each policy, once that is known.
+    pub fn new(client: Client, events: Events, metrics: Metrics) -> (Workloads, watch::Receiver<Option<Arc<Tallies>>>) {
+        let (tallies, receiver) = watch::channel(None);
+        (Workloads { client, events, metrics, tallies }, receiver)
     }
 
     fn measure(&self, counts: &BTreeMap<(String, &'static str), i64>) {
@@ -79,6 +84,7 @@ impl Controller for Workloads {
         let (workloads, wake) = gather::workloads(&snapshot, now);
         let mut wanted: BTreeSet<(String, String)> = BTreeSet::new();
         let mut counts: BTreeMap<(String, &'static str), i64> = BTreeMap::new();
+        let mut tallies = Tallies::new();
         let mut outcome = Ok(());
         for workload in &workloads {
             // What its Pods would be told counts, not what is said early of a template.
@@ -87,6 +93,7 @@ impl Controller for Workloads {
             if decision.models.is_empty() {
                 continue;
             }
+            tally::add(&mut tallies, workload, &decision);
             let name = name(&workload.reference);
             let key = (workload.namespace.clone(), name);
             let object = snapshot.objects.workload_verifications.get(&key);
@@ -98,6 +105,7 @@ impl Controller for Workloads {
             wanted.insert(key);
         }
         self.measure(&counts);
+        self.tallies.send_replace(Some(Arc::new(tallies)));
         for (key, object) in snapshot.objects.workload_verifications.iter().filter(|(key, _)| !wanted.contains(key)) {
             outcome = outcome.and(apply::remove(&self.client, &key.0, object).await);
         }

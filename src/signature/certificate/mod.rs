@@ -100,6 +100,15 @@ pub enum RootsError {
 }
 
 impl CertificateTrust {
+    /// When the last of the roots ends: after that no chain to them is valid. Nothing where chains are not checked at the
+    /// present time.
+    pub fn ends(&self) -> Option<Timestamp> {
+        match self.profile {
+            Profile::Strict => self.certificates.iter().map(Certificate::not_after).max(),
+            Profile::Reference => None,
+        }
+    }
+
     /// Reads roots from PEM: one certificate or more. Text around the blocks is skipped.
     ///
     /// Under [`Profile::Strict`] a chain may end in each of them, and each must be a CA. Under [`Profile::Reference`] it

@@ -59,7 +59,7 @@ fn decision(models: Vec<JudgedUse>) -> Decision {
             })
             .collect::<Vec<_>>()
     };
-    Decision { violations: models.iter().flat_map(violation).collect(), models, policies: 1, ..Decision::default() }
+    Decision { violations: models.iter().flat_map(violation).collect(), models, ..Decision::default() }
 }
 
 fn of(models: Vec<JudgedUse>) -> WorkloadVerificationStatus {
