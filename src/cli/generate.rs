@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use super::{Exit, UsageError, verify_output};
+use super::{Exit, UsageError, check, verify_output};
 use crate::generate::{self, Artifact, GenerateError};
 
 /// Write the files that are derived from the code, or check them (for those who work on weighbridge itself).
@@ -51,7 +51,7 @@ impl Flags {
     /// False if files are out of date in `check` mode.
     fn generate(&self, out: &mut dyn Write) -> Result<bool, GenerateError> {
         let mut artifacts = generate::artifacts()?;
-        artifacts.push(verify_output::schema());
+        artifacts.extend([verify_output::schema(), check::schema()]);
         let current = self.settle(&artifacts, out)?;
         if self.skip_manifests {
             return Ok(current);
@@ -107,7 +107,7 @@ mod tests {
     #[test]
     fn the_repository_holds_the_schema_of_the_output() {
         let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
-        let artifacts = [verify_output::schema()];
+        let artifacts = [verify_output::schema(), check::schema()];
         assert!(generate::stale(root, &artifacts).unwrap().is_empty(), "run `weighbridge generate --mode write`");
     }
 

@@ -4,8 +4,10 @@
 //! nothing here decides about a model.
 
 mod authority_flags;
+mod check;
 mod completions;
 mod digest;
+mod documents;
 mod facts_text;
 mod generate;
 mod inspect;
@@ -49,6 +51,7 @@ struct Cli {
 enum Command {
     Sign(sign::Flags),
     Verify(verify::Flags),
+    Check(check::Flags),
     Digest(digest::Flags),
     Inspect(inspect::Flags),
     Record(record::Flags),
@@ -68,6 +71,7 @@ impl Command {
             Command::Operator(flags) => flags.run(out),
             Command::Uninstall(flags) => flags.run(out),
             Command::Verify(flags) => flags.run(out),
+            Command::Check(flags) => flags.run(out),
             Command::Sign(flags) => flags.run(out),
             Command::Digest(flags) => flags.run(out),
             Command::Inspect(flags) => flags.run(out),

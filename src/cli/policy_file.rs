@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::model_flags::shown_path;
-use super::{UsageError, text_file};
+use super::{UsageError, documents, text_file};
 use crate::api::v1alpha1::{ClusterModelPolicy, ModelPolicy};
 use crate::model::shown_to;
 use crate::policy::{CompiledPolicies, FOR_MODEL_POLICIES, TrustSources};
@@ -60,8 +60,7 @@ impl PolicyObjects {
     }
 
     fn parse(&mut self, text: &str) -> Result<(), String> {
-        let documents = serde_saphyr::from_multiple::<Value>(text).map_err(|error| error.to_string())?;
-        for (at, document) in documents.into_iter().flat_map(unpacked).enumerate() {
+        for (at, (_, document)) in documents::read(text)?.into_iter().enumerate() {
             let kind = document["kind"].as_str().unwrap_or_default().to_owned();
             let wrong = |error: serde_json::Error| {
                 format!("document {}, {kind}: {}", at + 1, shown_to(&error.to_string(), 200))
@@ -70,10 +69,7 @@ impl PolicyObjects {
                 "ClusterModelPolicy" => self.cluster.push(typed(document).map_err(wrong)?),
                 "ModelPolicy" => self.namespaced.push(typed(document).map_err(wrong)?),
                 "ConfigMap" => self.config_map(typed(document).map_err(wrong)?),
-                "Secret" => {
-                    let secret: Secret = typed(document).map_err(wrong)?;
-                    self.trust.secrets.insert(secret.metadata.name.clone().unwrap_or_default(), text_of(secret));
-                }
+                "Secret" => self.secret(typed(document).map_err(wrong)?),
                 _ if document["apiVersion"].as_str().unwrap_or_default().starts_with("weighbridge.dev/") => {
                     return Err(format!(
                         "document {} is a {}, which is no policy that is understood here",
@@ -87,7 +83,8 @@ impl PolicyObjects {
         Ok(())
     }
 
-    fn config_map(&mut self, map: ConfigMap) {
+    /// Adds a ConfigMap that policies may refer to.
+    pub(super) fn config_map(&mut self, map: ConfigMap) {
         let (marker, value) = FOR_MODEL_POLICIES;
         let marked = map.labels().get(marker).map(String::as_str) == Some(value);
         let name = map.metadata.name.unwrap_or_default();
@@ -96,14 +93,10 @@ impl PolicyObjects {
         }
         self.trust.config_maps.insert(name, map.data.unwrap_or_default());
     }
-}
 
-/// The items of a list, as `kubectl get --output yaml` writes one; any other object by itself.
-fn unpacked(mut document: Value) -> Vec<Value> {
-    let is_list = document["kind"].as_str().is_some_and(|kind| kind.ends_with("List"));
-    match document.get_mut("items") {
-        Some(Value::Array(items)) if is_list => std::mem::take(items),
-        _ => vec![document],
+    /// Adds a Secret that policies may refer to.
+    pub(super) fn secret(&mut self, secret: Secret) {
+        self.trust.secrets.insert(secret.metadata.name.clone().unwrap_or_default(), text_of(secret));
     }
 }
 

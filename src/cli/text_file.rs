@@ -1,10 +1,9 @@
 //! Reading text that a person named a file of: keys, roots, policies.
 
-use std::fs::File;
-use std::io::{self, Read as _};
+use std::io::{self, Read};
 
-/// All of an open file; one that is longer than so many bytes is an error, never cut.
-pub(super) fn read(file: File, limit: u64) -> io::Result<String> {
+/// All of an open file, or of standard input; one that is longer than so many bytes is an error, never cut.
+pub(super) fn read(file: impl Read, limit: u64) -> io::Result<String> {
     let mut text = String::new();
     file.take(limit + 1).read_to_string(&mut text)?;
     if text.len() as u64 > limit {

@@ -64,7 +64,7 @@ pub(super) struct Flags {
 }
 
 /// What keeps a verifier from reading anything.
-struct Failure(UnknownCode, String);
+pub(super) struct Failure(pub(super) UnknownCode, pub(super) String);
 
 impl Flags {
     pub(super) fn run(self) -> Result<Exit, UsageError> {
@@ -123,11 +123,13 @@ fn trust_material(count: Option<usize>) -> Result<TrustMaterial, Failure> {
     Ok(material)
 }
 
-fn path(text: &str) -> Result<ResourceName, NameError> {
+/// A path in a claim; the empty one is its root.
+pub(super) fn path(text: &str) -> Result<ResourceName, NameError> {
     if text.is_empty() { Ok(ResourceName::root()) } else { ResourceName::parse(text) }
 }
 
-fn location(text: &str) -> Result<SignatureLocation, Failure> {
+/// Where a record says that the bundle is.
+pub(super) fn location(text: &str) -> Result<SignatureLocation, Failure> {
     if text == DISCOVERY {
         return Ok(SignatureLocation::Discover);
     }

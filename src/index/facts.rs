@@ -19,7 +19,7 @@ const PROVISIONED_BY: &str = "pv.kubernetes.io/provisioned-by";
 const HOSTNAME: &str = "kubernetes.io/hostname";
 
 /// Facts of a claim.
-pub(super) fn claim(claim: PersistentVolumeClaim) -> ClaimFacts {
+pub(crate) fn claim(claim: PersistentVolumeClaim) -> ClaimFacts {
     let spec = claim.spec.unwrap_or_default();
     ClaimFacts {
         uid: claim.metadata.uid.unwrap_or_default(),

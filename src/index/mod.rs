@@ -16,6 +16,7 @@ mod state;
 mod table;
 mod watch;
 
-pub use follow::{Index, Interest, Settings, Task};
+pub(crate) use facts::claim as claim_facts;
+pub use follow::{Index, Interest, Settings, TRUST_LABEL, Task};
 pub use snapshot::{Objects, Snapshot, Workload, WorkloadKey};
 pub(crate) use watch::Unmanaged;

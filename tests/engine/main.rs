@@ -6,6 +6,7 @@ mod attacks;
 mod blobs;
 mod bundles;
 mod certificates;
+mod check;
 mod cli;
 mod facts;
 mod fuzzing;

@@ -19,6 +19,8 @@ use crate::operator::conditions::{Wanted, merge};
 /// Pause after the first run that brought nothing, doubled up to the second value. A cause that passes by itself (a
 /// quota, a node that is drained) passes within seconds or minutes; one that does not costs one Pod in ten minutes.
 const BACKOFF: (SignedDuration, SignedDuration) = (SignedDuration::from_secs(5), SignedDuration::from_mins(10));
+/// The generation of an object that nobody has changed.
+pub const FIRST_GENERATION: i64 = 1;
 /// Longest message that is kept, in bytes: that of a report, with room for the words around it.
 const MAX_MESSAGE_BYTES: usize = 4096;
 
@@ -218,7 +220,7 @@ pub fn reported(situation: &Situation, status: &mut ModelVerificationStatus, rep
     if report.extent == Extent::SignatureOnly {
         return signers(status, run, report);
     }
-    let model = model(situation, report);
+    let model = model(situation.claim_path().1, report);
     status.observed_generation = situation.generation;
     status.source = situation.source();
     status.verified_at = run.started_at.clone();
@@ -251,7 +253,30 @@ fn too_little(status: &mut ModelVerificationStatus, run: Run) -> Told {
     Told::TooLittle
 }
 
-fn model(situation: &Situation, report: &Report) -> ModelStatus {
+/// The status of a record of which nothing was known, after a single run: what a read outside of a cluster comes to.
+pub fn of_one_run(
+    source: ReadSource,
+    trust_digest: String,
+    report: &Report,
+    now: Timestamp,
+) -> ModelVerificationStatus {
+    let mut status = ModelVerificationStatus { trust_digest: Some(trust_digest), ..Default::default() };
+    match &report.outcome {
+        Outcome::Unknown { code, message, .. } => {
+            status.run = Some(Run { source: Some(source), ..Run::default() });
+            failed(&mut status, *code, message, now);
+        }
+        Outcome::Verified {} | Outcome::Refused { .. } => {
+            status.observed_generation = Some(FIRST_GENERATION);
+            status.verified_at = Some(whole(now));
+            status.models = vec![model(&source.path, report)];
+            status.source = Some(source);
+        }
+    }
+    status
+}
+
+fn model(path: &str, report: &Report) -> ModelStatus {
     let refused: Option<RefusedCode> = match &report.outcome {
         Outcome::Refused { code, .. } => Some(*code),
         Outcome::Verified {} | Outcome::Unknown { .. } => None,
@@ -260,7 +285,7 @@ fn model(situation: &Situation, report: &Report) -> ModelStatus {
     let (signers, signer_expires_at) = signers_of(report);
     let count = |count: Option<u64>| i64::try_from(count.unwrap_or_default()).unwrap_or(i64::MAX);
     ModelStatus {
-        path: root.unwrap_or(situation.claim_path().1).to_owned(),
+        path: root.unwrap_or(path).to_owned(),
         verdict: if refused.is_none() { VerdictKind::Verified } else { VerdictKind::Refused },
         reason: refused.map(FindingCode::Refused),
         detail: report.outcome.detail(),

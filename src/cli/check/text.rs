@@ -1,0 +1,54 @@
+//! The result for people.
+
+use std::io::{self, Write};
+
+use super::explain;
+use super::judge::{Checked, Object, Outcome};
+use crate::decision::{Action, Decision, Violation, deny_text, warnings};
+
+/// Prints each object that uses models, with the sentences that a cluster would say, and a summary.
+pub(super) fn print(out: &mut dyn Write, checked: &Checked, with_reasons: bool) -> io::Result<()> {
+    for (policy, problem) in &checked.problems {
+        writeln!(out, "policy {policy} cannot be read in full: {problem}")?;
+    }
+    for object in &checked.objects {
+        writeln!(out, "{} ({}:{}): {}", object.name(), object.file, object.line, object.outcome().as_str())?;
+        said(out, object)?;
+        if with_reasons {
+            explain::print(out, checked, object)?;
+        }
+    }
+    writeln!(out, "{}", summary(checked))
+}
+
+fn said(out: &mut dyn Write, object: &Object) -> io::Result<()> {
+    let denied = deny_text(&object.decision);
+    denied.lines().try_for_each(|line| writeln!(out, "  {line}"))?;
+    warnings(&object.decision).iter().try_for_each(|line| writeln!(out, "  Warning: {line}"))?;
+    held(&object.decision).try_for_each(|line| writeln!(out, "  Held: {line}"))?;
+    let Some(pods) = &object.pods else { return Ok(()) };
+    if !pods.allowed() {
+        writeln!(out, "  A cluster would take it, but not its Pods:")?;
+    }
+    deny_text(pods).lines().try_for_each(|line| writeln!(out, "    {line}"))?;
+    held(pods).try_for_each(|line| writeln!(out, "  Its Pods are held: {line}"))
+}
+
+/// What a Pod waits for.
+fn held(decision: &Decision) -> impl Iterator<Item = String> {
+    let held = decision.violations.iter().filter(|violation| violation.action == Action::Hold);
+    held.map(|Violation { policy, at, code, finding, .. }| {
+        format!("{policy}: {at}: {} — {} [{code}]", finding.what, finding.fix)
+    })
+}
+
+fn summary(checked: &Checked) -> String {
+    let count = |outcome: Outcome| checked.objects.iter().filter(|object| object.outcome() == outcome).count();
+    let judged = [Outcome::Refused, Outcome::Undetermined, Outcome::Allowed];
+    let judged = judged.map(|outcome| format!("{} {}", count(outcome), outcome.as_str())).join(", ");
+    format!(
+        "{} objects with models that a policy selects: {judged}; {} other objects",
+        checked.objects.len(),
+        checked.others
+    )
+}

@@ -1,0 +1,185 @@
+//! `weighbridge check` as a pipeline meets it: manifests and policies in, exit codes and reports out.
+
+use std::fs;
+use std::path::Path;
+
+use assert_cmd::assert::Assert;
+use predicates::prelude::*;
+use predicates::str::contains;
+use serde_json::{Value, json};
+use tempfile::{TempDir, tempdir};
+
+use crate::support::{P256, Signer, weighbridge, write_files};
+
+/// What `kubectl apply` would be given: a namespace, a Deployment with one model, and objects that use none.
+const MANIFESTS: &str = "\
+# Source: llama/templates/namespace.yaml
+apiVersion: v1
+kind: Namespace
+metadata: {name: shop, labels: {tier: production}}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: llama, namespace: shop}
+---
+apiVersion: v1
+kind: List
+items:
+- apiVersion: apps/v1
+  kind: Deployment
+  metadata: {name: llama, namespace: shop}
+  spec:
+    selector: {matchLabels: {app: llama}}
+    template:
+      metadata: {labels: {app: llama}}
+      spec:
+        containers:
+        - {name: server, image: server, volumeMounts: [{name: model, mountPath: /models, readOnly: true}]}
+        volumes: [{name: model, persistentVolumeClaim: {claimName: llama}}]
+";
+
+/// A folder with the signed model `m`, a policy that trusts its signer, one that refers to a ConfigMap, and manifests.
+fn folder() -> TempDir {
+    let (dir, signer) = (tempdir().unwrap(), Signer::new(P256));
+    write_files(&dir.path().join("m"), &["a", "b/c"]);
+    signer.sign_folder(&dir.path().join("m"), &[]);
+    let policy = |kind: &str, name: &str, matches: Value, authority: Value| {
+        json!({
+            "apiVersion": "weighbridge.dev/v1alpha1", "kind": kind, "metadata": { "name": name },
+            "spec": { "match": matches, "validationActions": ["Deny"], "authorities": [authority] },
+        })
+        .to_string()
+    };
+    let production = || json!({ "namespaceSelector": { "matchLabels": { "tier": "production" } } });
+    let key = |pem: &str| json!({ "name": "release-key", "key": { "data": pem } });
+    let write = |name: &str, text: &str| fs::write(dir.path().join(name), text).unwrap();
+    write("policy.yaml", &policy("ClusterModelPolicy", "production", production(), key(&signer.pem())));
+    let stranger = Signer::new(P256).pem();
+    write("mine.yaml", &policy("ModelPolicy", "mine", json!({}), key(&stranger)));
+    let referred = json!({ "name": "release-key", "key": { "configMapRef": { "name": "keys" } } });
+    let keys = json!({
+        "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "keys" }, "data": { "key.pem": signer.pem() },
+    });
+    let referring = policy("ClusterModelPolicy", "production", production(), referred);
+    write("missing.yaml", &referring);
+    write("whole.yaml", &format!("{referring}\n---\n{keys}\n"));
+    write("all.yaml", MANIFESTS);
+    dir
+}
+
+fn check(dir: &Path, arguments: &[&str]) -> Assert {
+    weighbridge(&["check"]).args(arguments).current_dir(dir).assert()
+}
+
+const GOOD: [&str; 4] = ["--policy", "policy.yaml", "--model", "claim/llama=m"];
+
+fn with<'a>(manifests: &'a str, more: &[&'a str]) -> Vec<&'a str> {
+    [&[manifests], &GOOD[..], more].concat()
+}
+
+#[test]
+fn what_a_cluster_would_take_is_0() {
+    let dir = folder();
+    let summary =
+        "1 objects with models that a policy selects: 0 refused, 0 not determined, 1 allowed; 2 other objects";
+    let done = check(dir.path(), &with("all.yaml", &[])).code(0);
+    done.stdout(contains("shop/Deployment/llama (all.yaml:9): allowed").and(contains(summary))).stderr("");
+    let whole = ["all.yaml", "--policy", "whole.yaml", "--model", "claim/llama=m"];
+    check(dir.path(), &whole).code(0);
+    let mut stdin = weighbridge(&["check", "-"]);
+    stdin.args(GOOD).current_dir(dir.path()).write_stdin(MANIFESTS).assert().code(0).stdout(contains("(-:9): allowed"));
+    fs::create_dir(dir.path().join("set")).unwrap();
+    fs::rename(dir.path().join("all.yaml"), dir.path().join("set/all.yml")).unwrap();
+    check(dir.path(), &with("set", &[])).code(0).stdout(contains("(set/all.yml:9): allowed"));
+}
+
+#[test]
+fn what_a_cluster_would_refuse_is_1_in_its_own_words() {
+    let dir = folder();
+    fs::write(dir.path().join("m/a"), "altered").unwrap();
+    let sentence = "production: spec.template.spec.containers[0].volumeMounts[0]: the files are not what was signed: 1 \
+                    altered: a — put the signed files back, or sign the model again [ContentMismatch]";
+    check(dir.path(), &with("all.yaml", &[])).code(1).stdout(contains(sentence));
+    fs::remove_file(dir.path().join("m/model.sig")).unwrap();
+    check(dir.path(), &with("all.yaml", &[])).code(1).stdout(contains("[Unsigned]"));
+}
+
+#[test]
+fn every_policy_that_is_not_satisfied_is_named() {
+    let dir = folder();
+    let arguments = with("all.yaml", &["--policy", "mine.yaml", "--namespace", "shop"]);
+    let said = contains("shop/mine: spec.template.spec").and(contains("[UntrustedSigner]"));
+    check(dir.path(), &arguments).code(1).stdout(said);
+    check(dir.path(), &with("all.yaml", &["--policy", "mine.yaml"])).code(0);
+}
+
+#[test]
+fn what_nobody_can_say_is_2() {
+    let dir = folder();
+    let nothing = ["all.yaml", "--policy", "policy.yaml"];
+    let said = contains("Warning: production: ").and(contains("A cluster would take it, but not its Pods:"));
+    check(dir.path(), &nothing).code(2).stdout(said.and(contains("[SourceMissing]")));
+    let missing = ["all.yaml", "--policy", "missing.yaml", "--model", "claim/llama=m"];
+    check(dir.path(), &missing).code(2).stdout(contains("ConfigMap keys does not exist"));
+    let elsewhere = MANIFESTS.replace("name: shop, labels", "name: other, labels");
+    fs::write(dir.path().join("elsewhere.yaml"), elsewhere).unwrap();
+    let said = contains("nothing is known of namespace shop");
+    check(dir.path(), &with("elsewhere.yaml", &["--explain"])).code(2).stdout(said);
+    let labelled = ["--namespace", "shop", "--namespace-labels", "tier=production"];
+    check(dir.path(), &with("elsewhere.yaml", &labelled)).code(0);
+}
+
+#[test]
+fn usage_is_64() {
+    let dir = folder();
+    fs::write(dir.path().join("broken.yaml"), "a: [").unwrap();
+    let pod = "{apiVersion: v1, kind: Pod, spec: {containers: 1}}";
+    fs::write(dir.path().join("pod.yaml"), pod).unwrap();
+    for (arguments, said) in [
+        (with("broken.yaml", &[]), "broken.yaml: the document in line 1"),
+        (with("pod.yaml", &[]), "pod.yaml:1: the Pod cannot be read"),
+        (with("nowhere.yaml", &[]), "nowhere.yaml: "),
+        (with("all.yaml", &["--model", "llama=m"]), "write it as claim/NAME=DIR"),
+        (vec!["all.yaml"], "--policy"),
+        (vec!["all.yaml", "--policy", "all.yaml"], "no ClusterModelPolicy or ModelPolicy in it"),
+    ] {
+        check(dir.path(), &arguments).code(64).stderr(contains(said));
+    }
+}
+
+#[test]
+fn it_says_why() {
+    let dir = folder();
+    let said = contains("container server: claim/llama at /models, read-only (spec.template")
+        .and(contains("policy production selects the namespace by its labels, and selects this use"))
+        .and(contains("verified: signed by production/release-key, sha256:"));
+    check(dir.path(), &with("all.yaml", &["--explain"])).code(0).stdout(said);
+    let missing = contains("add --model claim/llama=DIR");
+    check(dir.path(), &["all.yaml", "--policy", "policy.yaml", "--explain"]).code(2).stdout(missing);
+}
+
+#[test]
+fn reports_for_programs_say_the_same() {
+    let dir = folder();
+    fs::write(dir.path().join("m/a"), "<altered>").unwrap();
+    let stdout = |format: &str| {
+        let done = check(dir.path(), &with("all.yaml", &["--output", format])).code(1);
+        String::from_utf8(done.get_output().stdout.clone()).unwrap()
+    };
+    let output: Value = serde_json::from_str(&stdout("json")).unwrap();
+    let object = &output["objects"][0];
+    assert_eq!(
+        (&output["version"], &output["outcome"], &output["otherObjects"]),
+        (&json!(1), &json!("refused"), &json!(2))
+    );
+    assert_eq!((&object["kind"], &object["line"]), (&json!("Deployment"), &json!(9)));
+    assert_eq!(object["decision"]["violations"][0]["code"], "ContentMismatch");
+    assert_eq!(object["models"][0]["source"], "claim/llama");
+    let sarif: Value = serde_json::from_str(&stdout("sarif")).unwrap();
+    let result = &sarif["runs"][0]["results"][0];
+    assert_eq!((&result["ruleId"], &result["level"]), (&json!("ContentMismatch"), &json!("error")));
+    assert_eq!(result["locations"][0]["physicalLocation"]["region"]["startLine"], 9);
+    let junit = stdout("junit");
+    assert!(junit.contains("tests=\"1\" failures=\"1\" errors=\"0\""), "{junit}");
+    assert!(junit.contains("<failure message=\"production: spec.template"), "{junit}");
+}
