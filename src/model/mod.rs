@@ -9,25 +9,22 @@
 //!   a signed list of names and digests ───────────────► Manifest ──┘
 //! ```
 
+mod algorithms;
 mod beneath;
 mod compare;
 mod digest;
-mod hash;
-mod hasher;
+mod hash_files;
 mod manifest;
 mod method;
 mod name;
-#[cfg(target_arch = "x86_64")]
-mod sha_ni;
 mod shown;
-mod subtree;
 mod tree;
 
+pub use algorithms::Hasher;
 pub use beneath::{Folder, FolderError, Identity, Kind, Links, ReadCode, Seen};
 pub use compare::{ContentMismatch, ContentRules, Found, NAMES_SHOWN, Names};
 pub use digest::{Digest, DigestError, HashAlgorithm, hex};
-pub use hash::{HashError, Hashing, hash_files};
-pub use hasher::Hasher;
+pub use hash_files::{HashError, Hashing, hash_files};
 pub use manifest::{Entry, FileDigests, HashedFile, MAX_RESOURCES, Manifest, ManifestError};
 pub use method::{Method, Shard};
 pub use name::{MAX_NAME_BYTES, NameError, ResourceName};

@@ -1,12 +1,16 @@
-//! The one place that chooses how bytes are hashed.
+//! The hash algorithms, and the one place that chooses how bytes are hashed.
 //!
-//! Receives bytes, gives a digest. Everything else in the crate hashes through [`Hasher`], so a faster kernel is a
-//! change to this file alone.
+//! Receives bytes, gives a digest. Everything else in the crate hashes through [`Hasher`], so that a faster kernel is a
+//! change to this folder alone. It reads no file and starts no thread: that is [`super::hash_files`].
+
+#[cfg(target_arch = "x86_64")]
+mod sha_ni;
+pub(super) mod subtree;
 
 use sha2::{Digest as _, Sha256};
 
 #[cfg(target_arch = "x86_64")]
-use super::sha_ni::{ShaNi, Stream};
+use self::sha_ni::{ShaNi, Stream};
 use super::{Digest, HashAlgorithm};
 
 /// A hash that is being computed.

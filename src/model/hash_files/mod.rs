@@ -1,6 +1,6 @@
 //! Hashing the files of a model with a few threads and a fixed amount of memory.
 //!
-//! Receives files that were met on a walk, gives their digests. A file that is another one than was met, or that
+//! Receives files that were met on a walk, gives their digests, which [`super::algorithms`] computes. A file that is another one than was met, or that
 //! changes while it is read, is an error: a digest of bytes that never stood there together would prove nothing.
 
 mod crew;
@@ -146,7 +146,7 @@ mod tests {
 
     use tempfile::{TempDir, tempdir};
 
-    use super::super::subtree::SUBTREE_BYTES;
+    use super::super::algorithms::subtree::SUBTREE_BYTES;
     use super::super::{FileDigests, Hasher, walk};
     use super::*;
 

@@ -5,37 +5,37 @@
 
 use blake3::hazmat::{self, ChainingValue, HasherExt, Mode};
 
-use super::Digest;
+use crate::model::Digest;
 
 /// The length of every subtree but the last, in bytes: a power of two, as the tree demands. At 32 bytes for each, a
 /// file of one TiB needs 4 MiB of memory; at some 4 GB/s, one takes a thread 2 ms, so that all of them end together.
-pub(super) const SUBTREE_BYTES: u64 = 8 << 20;
+pub(in crate::model) const SUBTREE_BYTES: u64 = 8 << 20;
 
 /// The hash of a file that is longer than one subtree, or of a stretch of it.
 #[derive(Clone)]
-pub(super) struct Subtree(Box<blake3::Hasher>);
+pub(in crate::model) struct Subtree(Box<blake3::Hasher>);
 
 impl Subtree {
     /// Begins a subtree `at` so many bytes into its file, a multiple of [`SUBTREE_BYTES`].
-    pub(super) fn new(at: u64) -> Self {
+    pub(in crate::model) fn new(at: u64) -> Self {
         let mut hasher = Box::new(blake3::Hasher::new());
         hasher.set_input_offset(at);
         Subtree(hasher)
     }
 
     /// Takes in more bytes, at most as many as a subtree has.
-    pub(super) fn update(&mut self, bytes: &[u8]) {
+    pub(in crate::model) fn update(&mut self, bytes: &[u8]) {
         self.0.update(bytes);
     }
 
     /// What is left of the subtree. At least one byte was taken in.
-    pub(super) fn finish(self) -> ChainingValue {
+    pub(in crate::model) fn finish(self) -> ChainingValue {
         self.0.finalize_non_root()
     }
 }
 
 /// Joins the subtrees of a file of that many bytes, all of them in order and at least two, to its digest.
-pub(super) fn join(subtrees: &[ChainingValue], bytes: u64) -> Digest {
+pub(in crate::model) fn join(subtrees: &[ChainingValue], bytes: u64) -> Digest {
     let (left, right) = split(subtrees, bytes);
     Digest::blake3(*hazmat::merge_subtrees_root(&left, &right, Mode::Hash).as_bytes())
 }

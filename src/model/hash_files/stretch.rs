@@ -9,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use blake3::hazmat::ChainingValue;
 
 use super::{Hashing, TreeFile};
-use crate::model::subtree::{self, SUBTREE_BYTES, Subtree};
+use crate::model::algorithms::subtree::{self, SUBTREE_BYTES, Subtree};
 use crate::model::{Digest, FileDigests, HashAlgorithm, HashedFile, Hasher, Method};
 
 /// How long a stretch is at least, in bytes, unless its file is shorter: opening a file costs as much as hashing some
