@@ -15,7 +15,7 @@ use weighbridge::model::{Folder, HashAlgorithm, Hasher, Hashing, Links, Method, 
 const PIECE_BYTES: usize = 256 << 10;
 
 fn memory(criterion: &mut Criterion) {
-    let (piece, other) = (vec![7; PIECE_BYTES], vec![8; PIECE_BYTES]);
+    let piece = vec![7; PIECE_BYTES];
     let mut group = criterion.benchmark_group("memory");
     group.throughput(Throughput::Bytes(PIECE_BYTES as u64));
     for algorithm in HashAlgorithm::ALL {
@@ -24,11 +24,15 @@ fn memory(criterion: &mut Criterion) {
     }
     let mut portable = Sha256::new();
     group.bench_function("sha256 of the sha2 crate", |bencher| bencher.iter(|| portable.update(&piece)));
-    group.throughput(Throughput::Bytes(2 * PIECE_BYTES as u64));
-    let (mut one, mut two) = (Hasher::new(HashAlgorithm::Sha256), Hasher::new(HashAlgorithm::Sha256));
-    group.bench_function("sha256, two at a time", |bencher| {
-        bencher.iter(|| Hasher::update_two([&mut one, &mut two], [&piece, &other]));
-    });
+    for algorithm in [HashAlgorithm::Sha256, HashAlgorithm::Blake2b] {
+        for lanes in [2, 4, 7, 8] {
+            group.throughput(Throughput::Bytes((lanes * PIECE_BYTES) as u64));
+            let mut hashers = vec![Hasher::new(algorithm); lanes];
+            group.bench_function(format!("{algorithm}, {lanes} at a time"), |bencher| {
+                bencher.iter(|| Hasher::update_all(hashers.iter_mut().map(|hasher| (hasher, &piece[..]))));
+            });
+        }
+    }
     group.finish();
 }
 

@@ -2,7 +2,8 @@
 //!
 //! Receives names, gives open files and what is known of them. Every path is resolved by the kernel itself
 //! (`openat2`), beneath the folder and without symbolic links unless the caller allows them for a file: a component
-//! that is exchanged for a link in the meantime is an error, never a way out. Nothing here waits on a FIFO or opens a
+//! that is exchanged for a link in the meantime is an error, never a way out. (A name of one component that is not
+//! looked through cannot lead out, so that a plain `fstatat` may look at it.) Nothing here waits on a FIFO or opens a
 //! device.
 
 use std::fs::File;
@@ -10,7 +11,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, Stat};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
 
 use super::{ResourceName, shown};
@@ -192,28 +193,57 @@ impl Folder {
 
     /// What lies at a name, or nothing. Opens nothing for reading. A link is reported as one, or looked through.
     pub fn look(&self, at: &ResourceName, links: Links) -> Result<Option<Seen>, FolderError> {
-        let flags = OFlags::PATH | OFlags::CLOEXEC;
-        let flags = if links == Links::Refuse { flags | OFlags::NOFOLLOW } else { flags };
-        let seen = self.resolve(at, flags, links).and_then(rustix::fs::fstat);
-        match seen {
-            Ok(stat) => Ok(Some(Seen::from_stat(&stat))),
-            Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
-            Err(error) => Err(folder_error(error, at, links)),
-        }
+        self.look_called(at, links, at)
     }
 
     /// Opens a regular file for reading. Whatever else lies there is an error, found out before it is opened.
     pub fn file(&self, at: &ResourceName, links: Links) -> Result<(File, Seen), FolderError> {
-        let path = || shown(at.as_str());
-        let before = self.look(at, links)?.ok_or_else(|| FolderError::Missing { path: path() })?;
+        self.file_called(at, links, at)
+    }
+
+    /// [`Folder::look`], with errors that call it by another name: this folder need not be the one that people know of.
+    pub(super) fn look_called(
+        &self,
+        at: &ResourceName,
+        links: Links,
+        called: &ResourceName,
+    ) -> Result<Option<Seen>, FolderError> {
+        let seen = if at.is_one_component() && links == Links::Refuse {
+            rustix::fs::statat(&self.0, at.as_str(), AtFlags::SYMLINK_NOFOLLOW)
+        } else {
+            let flags = OFlags::PATH | OFlags::CLOEXEC;
+            let flags = if links == Links::Refuse { flags | OFlags::NOFOLLOW } else { flags };
+            self.resolve(at, flags, links).and_then(rustix::fs::fstat)
+        };
+        match seen {
+            Ok(stat) => Ok(Some(Seen::from_stat(&stat))),
+            Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
+            Err(error) => Err(folder_error(error, called, links)),
+        }
+    }
+
+    /// [`Folder::file`], with errors that call it by another name.
+    pub(super) fn file_called(
+        &self,
+        at: &ResourceName,
+        links: Links,
+        called: &ResourceName,
+    ) -> Result<(File, Seen), FolderError> {
+        let path = || shown(called.as_str());
+        let before = self.look_called(at, links, called)?.ok_or_else(|| FolderError::Missing { path: path() })?;
         regular(before.kind, path)?;
         // Should a FIFO take the file's place just now: O_NONBLOCK makes opening it return at once.
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-        let fd = self.resolve(at, flags, links).map_err(|error| folder_error(error, at, links))?;
-        let stat = rustix::fs::fstat(&fd).map_err(|error| folder_error(error, at, links))?;
+        let fd = self.resolve(at, flags, links).map_err(|error| folder_error(error, called, links))?;
+        let stat = rustix::fs::fstat(&fd).map_err(|error| folder_error(error, called, links))?;
         let seen = Seen::from_stat(&stat);
         regular(seen.kind, path)?;
         Ok((File::from(fd), seen))
+    }
+
+    /// Which folder it is.
+    pub(super) fn identity(&self) -> io::Result<Identity> {
+        Ok(Seen::from_stat(&rustix::fs::fstat(&self.0)?).identity)
     }
 
     fn resolve(&self, at: &ResourceName, flags: OFlags, links: Links) -> rustix::io::Result<OwnedFd> {
@@ -234,6 +264,13 @@ impl Folder {
 impl AsFd for Folder {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
+    }
+}
+
+impl Identity {
+    /// Whether it is the same file or folder, in whatever state.
+    pub(super) fn is_same_file(&self, other: &Identity) -> bool {
+        (self.device, self.inode) == (other.device, other.inode)
     }
 }
 

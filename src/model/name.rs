@@ -76,6 +76,16 @@ impl ResourceName {
         Some(self.0.rsplit_once('/').map_or_else(ResourceName::root, |(parent, _)| ResourceName(parent.into())))
     }
 
+    /// Its name in the folder that it lies in.
+    pub(super) fn in_parent(&self) -> ResourceName {
+        ResourceName(self.base().into())
+    }
+
+    /// Whether it is a name in this folder itself, not further below.
+    pub(super) fn is_one_component(&self) -> bool {
+        !self.0.contains('/')
+    }
+
     /// `name` below this folder.
     pub fn join(&self, name: &ResourceName) -> Result<ResourceName, NameError> {
         match (self.is_root(), name.is_root()) {

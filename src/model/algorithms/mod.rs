@@ -4,13 +4,17 @@
 //! change to this folder alone. It reads no file and starts no thread: that is [`super::hash_files`].
 
 #[cfg(target_arch = "x86_64")]
+mod avx512;
+#[cfg(target_arch = "x86_64")]
+mod processor;
+#[cfg(target_arch = "x86_64")]
+mod sha256;
+#[cfg(target_arch = "x86_64")]
 mod sha_ni;
 pub(super) mod subtree;
 
 use sha2::{Digest as _, Sha256};
 
-#[cfg(target_arch = "x86_64")]
-use self::sha_ni::{ShaNi, Stream};
 use super::{Digest, HashAlgorithm};
 
 /// A hash that is being computed.
@@ -19,8 +23,9 @@ pub struct Hasher(State);
 
 #[derive(Clone)]
 enum State {
+    /// With kernels of ours.
     #[cfg(target_arch = "x86_64")]
-    ShaNi(Stream),
+    Stream(sha256::Stream),
     /// With whatever else this processor has; the crate finds out itself.
     Sha256(Sha256),
     Blake2b(blake2b_simd::State),
@@ -42,22 +47,40 @@ impl Hasher {
     pub fn update(&mut self, bytes: &[u8]) {
         match &mut self.0 {
             #[cfg(target_arch = "x86_64")]
-            State::ShaNi(state) => state.update(bytes),
+            State::Stream(state) => state.update(bytes),
             State::Sha256(state) => state.update(bytes),
             State::Blake2b(state) => drop(state.update(bytes)),
             State::Blake3(state) => drop(state.update(bytes)),
         }
     }
 
-    /// Takes more bytes into each of two hashes, at once where that is faster.
-    pub fn update_two(hashers: [&mut Hasher; 2], bytes: [&[u8]; 2]) {
-        match hashers {
-            #[cfg(target_arch = "x86_64")]
-            [Hasher(State::ShaNi(one)), Hasher(State::ShaNi(other))] => Stream::update_two([one, other], bytes),
-            [one, other] => {
-                one.update(bytes[0]);
-                other.update(bytes[1]);
+    /// Takes more bytes into each of several hashes, at once where that is faster. It is, if all of them get about as
+    /// many bytes and there are as many as [`Hasher::at_once`] says.
+    pub fn update_all<'a>(work: impl IntoIterator<Item = (&'a mut Hasher, &'a [u8])>) {
+        #[cfg(target_arch = "x86_64")]
+        let mut streams = Vec::new();
+        let mut blake2b = Vec::new();
+        for (hasher, bytes) in work {
+            match &mut hasher.0 {
+                #[cfg(target_arch = "x86_64")]
+                State::Stream(stream) => streams.push((stream, bytes)),
+                State::Blake2b(state) => blake2b.push((state, bytes)),
+                State::Sha256(state) => state.update(bytes),
+                State::Blake3(state) => drop(state.update(bytes)),
             }
+        }
+        #[cfg(target_arch = "x86_64")]
+        sha256::Stream::update_all(&mut streams);
+        blake2b_simd::many::update_many(blake2b);
+    }
+
+    /// How many hashes it is best to compute at a time, of as many as there are.
+    pub fn at_once(algorithm: HashAlgorithm, there: usize) -> usize {
+        match algorithm {
+            HashAlgorithm::Sha256 => sha256_at_once(there),
+            HashAlgorithm::Blake2b => there.min(blake2b_simd::many::degree()),
+            // One hash alone uses all that the processor has.
+            HashAlgorithm::Blake3 => 1,
         }
     }
 
@@ -65,7 +88,7 @@ impl Hasher {
     pub fn finish(self) -> Digest {
         match self.0 {
             #[cfg(target_arch = "x86_64")]
-            State::ShaNi(state) => Digest::sha256(state.finish()),
+            State::Stream(state) => Digest::sha256(state.finish()),
             State::Sha256(state) => Digest::sha256(state.finalize().into()),
             State::Blake2b(state) => Digest::blake2b(*state.finalize().as_array()),
             State::Blake3(state) => Digest::blake3(*state.finalize().as_bytes()),
@@ -80,17 +103,31 @@ impl Hasher {
     }
 }
 
-/// An unoptimised kernel is a hundred times slower than the optimised crate, so that only optimised builds use it; its
+/// Unoptimised kernels are a hundred times slower than the optimised crate, so that only optimised builds use them; their
 /// own tests compare the two.
 #[cfg(target_arch = "x86_64")]
+fn kernels() -> Option<sha256::Kernels> {
+    if cfg!(debug_assertions) { None } else { sha256::Kernels::detect() }
+}
+
+#[cfg(target_arch = "x86_64")]
 fn sha256() -> State {
-    let sha_ni = if cfg!(debug_assertions) { None } else { ShaNi::detect() };
-    sha_ni.map_or_else(|| State::Sha256(Sha256::new()), |sha_ni| State::ShaNi(Stream::new(sha_ni)))
+    kernels().map_or_else(|| State::Sha256(Sha256::new()), |kernels| State::Stream(sha256::Stream::new(kernels)))
 }
 
 #[cfg(not(target_arch = "x86_64"))]
 fn sha256() -> State {
     State::Sha256(Sha256::new())
+}
+
+#[cfg(target_arch = "x86_64")]
+fn sha256_at_once(there: usize) -> usize {
+    kernels().map_or(1, |kernels| kernels.at_once(there))
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn sha256_at_once(_: usize) -> usize {
+    1
 }
 
 #[cfg(test)]
@@ -124,17 +161,21 @@ mod tests {
     }
 
     #[test]
-    fn two_hashes_at_a_time_are_those_of_one_at_a_time() {
+    fn several_hashes_at_a_time_are_those_of_one_at_a_time() {
+        let hash = |algorithm, bytes: &[u8]| {
+            let mut hasher = Hasher::new(algorithm);
+            hasher.update(bytes);
+            hasher.finish()
+        };
+        let pieces: Vec<Vec<u8>> = (0..9).map(|at| vec![at; 1000 + 100 * usize::from(at)]).collect();
         for algorithm in HashAlgorithm::ALL {
-            let hash = |bytes: &[u8]| {
-                let mut hasher = Hasher::new(algorithm);
-                hasher.update(bytes);
-                hasher.finish()
-            };
-            let (mut one, mut other) = (Hasher::new(algorithm), Hasher::new(algorithm));
-            Hasher::update_two([&mut one, &mut other], [&[1; 1000], &[2; 3000]]);
-            Hasher::update_two([&mut one, &mut other], [&[1; 1000], &[2; 10]]);
-            assert_eq!([one.finish(), other.finish()], [hash(&[1; 2000]), hash(&[2; 3010])], "{algorithm}");
+            let mut hashers = vec![Hasher::new(algorithm); pieces.len()];
+            for _ in 0..2 {
+                Hasher::update_all(hashers.iter_mut().zip(pieces.iter().map(Vec::as_slice)));
+            }
+            for (hasher, piece) in hashers.into_iter().zip(&pieces) {
+                assert_eq!(hasher.finish(), hash(algorithm, &piece.repeat(2)), "{algorithm} of {}", piece.len());
+            }
         }
     }
 }

@@ -4,6 +4,7 @@
 //! changes while it is read, is an error: a digest of bytes that never stood there together would prove nothing.
 
 mod crew;
+mod open;
 mod reading;
 mod stretch;
 mod worker;
@@ -13,16 +14,16 @@ use std::num::NonZeroUsize;
 use std::thread;
 
 use crew::Crew;
-use reading::{BUFFER_BYTES, BUFFERS};
+use reading::BUFFERS_BYTES;
 use stretch::Queue;
 use worker::Worker;
 
-use super::{Folder, FolderError, HashAlgorithm, HashedFile, Links, MAX_RESOURCES, Method, ReadCode, TreeFile};
+use super::{Folder, FolderError, HashAlgorithm, HashedFile, Hasher, Links, MAX_RESOURCES, Method, ReadCode, TreeFile};
 
 /// The most threads: as many buffers as make half of the 16 MiB that a verification may take in all. At about 2 GB/s
 /// each this is more than a volume delivers.
 const MAX_THREADS: usize = 8;
-const _: () = assert!(MAX_THREADS * BUFFERS * BUFFER_BYTES <= 8 << 20);
+const _: () = assert!(MAX_THREADS * BUFFERS_BYTES <= 8 << 20);
 
 /// For how much work one more thread is worth its start, which takes some 50 µs: in bytes, and in files.
 const THREAD_BYTES: u64 = 1 << 20;
@@ -79,7 +80,7 @@ impl HashError {
     }
 }
 
-/// Hashes files beneath `root`, the largest first. They come back in that order.
+/// Hashes files beneath `root`, the largest first and small ones as they are given. They come back in that order.
 ///
 /// `advance` is told of every piece that was hashed, in bytes, by whichever thread did it. It may sleep there: that is
 /// how reading is slowed down.
@@ -94,18 +95,22 @@ pub fn hash_files(
         return Err(HashError::TooManyShards);
     }
     let threads = threads(files, hashing);
-    let job = Job { root, hashing, advance, queue: Queue::new(files, hashing), crew: Crew::new(threads) };
+    run(&Job::new(root, files, hashing, advance, threads), threads, &thread::Builder::new)
+}
+
+/// Has so many threads do the work: this one, and others as far as they are to be had.
+fn run(job: &Job<'_>, threads: usize, builder: &dyn Fn() -> thread::Builder) -> Result<Vec<HashedFile>, HashError> {
     let parts = thread::scope(|scope| {
-        let start = |_| match thread::Builder::new().spawn_scoped(scope, || Worker::run(&job)) {
+        let start = |_| match builder().spawn_scoped(scope, || Worker::run(job)) {
             Ok(other) => Some(other),
             Err(_) => {
-                // No more threads are to be had: as if it had come and found nothing to do.
+                // As if it had come and found nothing to do.
                 drop(job.crew.begin());
                 None
             }
         };
         let others: Vec<_> = (1..threads).filter_map(start).collect();
-        let mut outcome = Worker::run(&job);
+        let mut outcome = Worker::run(job);
         for other in others {
             match (other.join(), &mut outcome) {
                 (Ok(Ok(part)), Ok(parts)) => parts.extend(part),
@@ -125,7 +130,24 @@ struct Job<'a> {
     hashing: &'a Hashing,
     advance: &'a (dyn Fn(u64) + Sync),
     queue: Queue<'a>,
+    /// How many stretches a thread hashes at a time.
+    lanes: usize,
     crew: Crew,
+}
+
+impl<'a> Job<'a> {
+    fn new(
+        root: &'a Folder,
+        files: &'a [TreeFile],
+        hashing: &'a Hashing,
+        advance: &'a (dyn Fn(u64) + Sync),
+        threads: usize,
+    ) -> Self {
+        let queue = Queue::new(files, hashing);
+        // Evenly, so that no thread takes all and leaves the others without.
+        let lanes = Hasher::at_once(hashing.algorithm, queue.alike().div_ceil(threads)).max(1);
+        Job { root, hashing, advance, queue, lanes, crew: Crew::new(threads) }
+    }
 }
 
 /// How many threads are worth their start.
@@ -142,12 +164,13 @@ mod tests {
     use std::fs;
     use std::num::NonZeroU64;
     use std::path::Path;
-    use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+    use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
     use tempfile::{TempDir, tempdir};
 
     use super::super::algorithms::subtree::SUBTREE_BYTES;
-    use super::super::{FileDigests, Hasher, walk};
+    use super::super::{FileDigests, walk};
+    use super::reading::BUFFER_BYTES;
     use super::*;
 
     fn hashing(method: Method, algorithm: HashAlgorithm, threads: usize) -> Hashing {
@@ -166,6 +189,7 @@ mod tests {
             (Method::Files, HashAlgorithm::Blake2b),
             (Method::Files, HashAlgorithm::Blake3),
             (odd, HashAlgorithm::Sha256),
+            (odd, HashAlgorithm::Blake2b),
             (shards(SUBTREE_BYTES), HashAlgorithm::Blake3),
         ];
         [1, 2, 8]
@@ -306,6 +330,70 @@ mod tests {
         }
     }
 
+    /// A folder that is read from keeps its files when its name goes to another one.
+    #[test]
+    fn a_folder_that_is_replaced_while_its_files_are_read_is_noticed() {
+        for hashing in ways().filter(|way| way.threads.get() <= 2) {
+            let dir = tempdir().unwrap();
+            let folder = dir.path().join("folder");
+            fs::create_dir(&folder).unwrap();
+            fs::write(folder.join("weights"), content(CHANGED_BYTES)).unwrap();
+            let first = AtomicBool::new(true);
+            let result = hash_all(&dir, &hashing, &|_| {
+                if first.swap(false, Ordering::Relaxed) {
+                    fs::rename(&folder, dir.path().join("other")).unwrap();
+                    fs::create_dir(&folder).unwrap();
+                    fs::write(folder.join("weights"), content(CHANGED_BYTES)).unwrap();
+                }
+            });
+            assert_eq!(result.unwrap_err().code(), ReadCode::Changed, "{hashing:?}");
+        }
+    }
+
+    #[test]
+    fn links_lead_to_files_in_other_folders() {
+        let dir = tempdir().unwrap();
+        for folder in ["one", "two"] {
+            fs::create_dir(dir.path().join(folder)).unwrap();
+        }
+        fs::write(dir.path().join("one/weights"), content(1000)).unwrap();
+        std::os::unix::fs::symlink("../one/weights", dir.path().join("two/link")).unwrap();
+        let root = Folder::open(dir.path()).unwrap();
+        let tree = walk(&root, Links::Follow, &|_| false).unwrap();
+        let hashing = Hashing { links: Links::Follow, ..hashing(Method::Files, HashAlgorithm::Sha256, 1) };
+        let hashed = hash_files(&root, &tree.files, &hashing, &|_| ()).unwrap();
+        assert_eq!(hashed.len(), 2);
+        assert!(hashed.iter().all(|file| file.digests == expected(&content(1000), &hashing)));
+    }
+
+    #[test]
+    fn threads_that_are_not_to_be_had_are_done_without() {
+        let dir = tempdir().unwrap();
+        let sizes = [CHANGED_BYTES, CHANGED_BYTES / 2, 5, 5, 5];
+        for (at, size) in sizes.iter().enumerate() {
+            fs::write(dir.path().join(at.to_string()), content(*size)).unwrap();
+        }
+        let root = Folder::open(dir.path()).unwrap();
+        let files = walk(&root, Links::Refuse, &|_| false).unwrap().files;
+        // No address space holds a stack of that size.
+        let none = || thread::Builder::new().stack_size(1 << 56);
+        assert!(none().spawn(|| ()).is_err());
+        for (threads, asked) in [(2, AtomicUsize::new(0)), (4, AtomicUsize::new(0))] {
+            // The first that is asked for is to be had, and no other one.
+            let builder = || match asked.fetch_add(1, Ordering::Relaxed) {
+                0 if threads > 2 => thread::Builder::new(),
+                _ => none(),
+            };
+            let hashing = hashing(Method::Files, HashAlgorithm::Blake2b, threads);
+            let hashed = run(&Job::new(&root, &files, &hashing, &|_| (), threads), threads, &builder).unwrap();
+            assert_eq!((hashed.len(), asked.into_inner()), (sizes.len(), threads - 1));
+            for HashedFile { name, digests } in hashed {
+                let size = sizes[name.as_str().parse::<usize>().unwrap()];
+                assert_eq!(digests, expected(&content(size), &hashing), "{name} with {threads}");
+            }
+        }
+    }
+
     #[test]
     fn one_failure_stops_every_thread_early() {
         for hashing in ways().filter(|way| way.method == Method::Files) {
@@ -320,9 +408,10 @@ mod tests {
                 }
             });
             assert_eq!(result.unwrap_err().code(), ReadCode::Changed);
-            // With several threads, others may run ahead while the one that fails waits for a processor.
+            // With several threads, others may run ahead while the one that fails waits for a processor. One thread
+            // hashes at most eight files at a time.
             if hashing.threads.get() == 1 {
-                assert!(total.into_inner() <= 4 * size as u64, "{hashing:?}");
+                assert!(total.into_inner() <= 9 * size as u64, "{hashing:?}");
             }
         }
     }

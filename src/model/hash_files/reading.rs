@@ -1,26 +1,22 @@
-//! Reading a stretch of a file, piece by piece, and noticing when it is no longer the file that was met.
+//! Reading a stretch of a file, piece by piece.
 //!
 //! A stretch is read by the thread that hashes it, or by another one that has nothing to hash and feeds it.
 
 use std::fs::File;
 use std::io;
+use std::num::NonZeroU64;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use rustix::fs::Advice;
 
-use super::stretch::Stretch;
-use super::{HashError, Hashing};
-use crate::model::{Folder, shown};
+/// What all buffers of a thread take together, in bytes. What was just copied into one is then still in the processor's
+/// own cache when it is hashed.
+pub(super) const BUFFERS_BYTES: usize = 1 << 20;
 
-/// How much is read at once: at the speeds of memory the time of a system call no longer counts, and what was just
-/// copied is still in the processor's own cache when it is hashed.
+/// How much is read at once at most: at the speeds of memory the time of a system call no longer counts.
 pub(super) const BUFFER_BYTES: usize = 256 << 10;
-
-/// How many of those a thread has: one for each of the two files that it hashes, and as many again so that a thread
-/// that feeds another one is ahead of it.
-pub(super) const BUFFERS: usize = 4;
 
 /// The start of a buffer lies on a page: the kernel then copies whole pages, which measured about a tenth faster.
 const PAGE_BYTES: usize = 4096;
@@ -29,6 +25,9 @@ const PAGE_BYTES: usize = 4096;
 /// volume takes to answer.
 const AHEAD_BYTES: u64 = 4 << 20;
 
+/// How much more the kernel is asked for at once, in bytes.
+const ASKED_BYTES: u64 = 1 << 20;
+
 /// A piece of memory to read into.
 pub(super) struct Buffer {
     memory: Vec<u8>,
@@ -36,10 +35,21 @@ pub(super) struct Buffer {
 }
 
 impl Buffer {
-    pub(super) fn new() -> Self {
-        let memory = vec![0; BUFFER_BYTES + PAGE_BYTES];
+    /// The buffers of a thread that hashes so many files at a time: one for each of them, and as many again so that the
+    /// thread is ahead of another one that it feeds.
+    pub(super) fn of_thread(lanes: usize) -> Vec<Buffer> {
+        (0..BUFFERS_BYTES / Buffer::length(lanes)).map(|_| Buffer::of_lane(lanes)).collect()
+    }
+
+    /// One of them.
+    pub(super) fn of_lane(lanes: usize) -> Buffer {
+        let memory = vec![0; Buffer::length(lanes) + PAGE_BYTES];
         let start = memory.as_ptr().align_offset(PAGE_BYTES).min(PAGE_BYTES);
         Buffer { memory, start }
+    }
+
+    fn length(lanes: usize) -> usize {
+        (BUFFERS_BYTES / (2 * lanes).next_power_of_two()).min(BUFFER_BYTES)
     }
 
     /// So many bytes that were read into it, from one of them on.
@@ -48,53 +58,8 @@ impl Buffer {
     }
 
     fn room(&mut self) -> &mut [u8] {
-        &mut self.memory[self.start..][..BUFFER_BYTES]
-    }
-}
-
-/// An open stretch.
-pub(super) struct Open<'a> {
-    pub(super) stretch: Stretch<'a>,
-    file: Arc<File>,
-}
-
-impl<'a> Open<'a> {
-    /// Opens a stretch of the very file that was met, and asks the kernel to begin reading it.
-    pub(super) fn new(root: &Folder, stretch: Stretch<'a>, hashing: &Hashing) -> Result<Self, HashError> {
-        let (file, seen) = root.file(&stretch.file.name, hashing.links)?;
-        let open = Open { stretch, file: Arc::new(file) };
-        if seen.identity != stretch.file.identity {
-            return Err(open.changed());
-        }
-        open.reader().advise(stretch.start, AHEAD_BYTES);
-        Ok(open)
-    }
-
-    /// Somebody who reads it.
-    pub(super) fn reader(&self) -> Reader {
-        Reader { file: Arc::clone(&self.file), at: self.stretch.start, end: self.stretch.end }
-    }
-
-    /// Looks whether the file ends where it ended, and whether its name still leads to it, in the same state, after
-    /// all of the stretch was read. Otherwise somebody wrote in the meantime.
-    pub(super) fn check(&self, root: &Folder, hashing: &Hashing) -> Result<(), HashError> {
-        let met = self.stretch.file;
-        if self.stretch.end == met.bytes {
-            let mut one_more = Reader { file: Arc::clone(&self.file), at: met.bytes, end: u64::MAX };
-            if one_more.read_into(&mut [0]).map_err(|source| self.unreadable(source))? > 0 {
-                return Err(self.changed());
-            }
-        }
-        let after = root.look(&met.name, hashing.links)?.ok_or_else(|| self.changed())?;
-        if after.identity == met.identity { Ok(()) } else { Err(self.changed()) }
-    }
-
-    pub(super) fn changed(&self) -> HashError {
-        HashError::Changed { path: shown(self.stretch.file.name.as_str()) }
-    }
-
-    pub(super) fn unreadable(&self, source: io::Error) -> HashError {
-        HashError::Read { path: shown(self.stretch.file.name.as_str()), source }
+        let bytes = self.memory.len() - PAGE_BYTES;
+        &mut self.memory[self.start..][..bytes]
     }
 }
 
@@ -104,26 +69,51 @@ pub(super) struct Reader {
     file: Arc<File>,
     at: u64,
     end: u64,
+    /// Whether the file should end where the stretch ends.
+    is_last: bool,
+    /// Whether it was seen to end there.
+    saw_end: bool,
+    /// Up to where the kernel was asked to read.
+    asked: u64,
 }
 
 impl Reader {
-    /// How much is left, in bytes.
-    pub(super) fn left(&self) -> u64 {
-        self.end - self.at
+    /// Asks the kernel to begin.
+    pub(super) fn new(file: Arc<File>, start: u64, end: u64, is_last: bool) -> Self {
+        let mut reader = Reader { file, at: start, end, is_last, saw_end: false, asked: start };
+        reader.ask_for(start.saturating_add(AHEAD_BYTES));
+        reader
     }
 
-    /// Reads the next piece; its length is 0 at the end of the stretch, and before it if the file shrank.
+    /// How much is left, in bytes.
+    pub(super) fn left(&self) -> u64 {
+        self.end.saturating_sub(self.at)
+    }
+
+    /// Reads the next piece. Its length is 0 at the end of the stretch, and before it if the file shrank; there is a byte
+    /// too many if the file grew.
     pub(super) fn read(&mut self, buffer: &mut Buffer) -> io::Result<usize> {
-        self.advise(self.at.saturating_add(AHEAD_BYTES), BUFFER_BYTES as u64);
+        let ahead = self.at.saturating_add(AHEAD_BYTES);
+        if ahead.saturating_sub(self.asked) >= ASKED_BYTES {
+            self.ask_for(ahead);
+        }
         self.read_into(buffer.room())
     }
 
+    /// Whether the file ends where it should, after all of the stretch was read.
+    pub(super) fn is_at_end(&mut self) -> io::Result<bool> {
+        Ok(!self.is_last || self.saw_end || self.read_into(&mut [0])? == 0)
+    }
+
     fn read_into(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let most = usize::try_from(self.left()).unwrap_or(buffer.len()).min(buffer.len());
+        // One byte more is asked for than there should be: that there is none shows that the file ends here.
+        let (left, more) = (self.left(), u64::from(self.is_last));
+        let most = usize::try_from(left.saturating_add(more)).unwrap_or(buffer.len()).min(buffer.len());
         loop {
             match self.file.read_at(&mut buffer[..most], self.at) {
                 Ok(bytes) => {
                     self.at += bytes as u64;
+                    self.saw_end = bytes as u64 == left && bytes < most;
                     return Ok(bytes);
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -132,11 +122,12 @@ impl Reader {
         }
     }
 
-    /// Asks the kernel to read so many bytes ahead. A hint for slow disks, so that it may fail.
-    fn advise(&self, at: u64, bytes: u64) {
-        let bytes = bytes.min(self.end.saturating_sub(at));
-        if let Some(bytes) = std::num::NonZeroU64::new(bytes) {
-            let _ = rustix::fs::fadvise(&*self.file, at, Some(bytes), Advice::WillNeed);
+    /// Asks the kernel to read ahead. A hint for slow disks, so that it may fail.
+    fn ask_for(&mut self, to: u64) {
+        let to = to.min(self.end);
+        if let Some(bytes) = to.checked_sub(self.asked).and_then(NonZeroU64::new) {
+            let _ = rustix::fs::fadvise(&*self.file, self.asked, Some(bytes), Advice::WillNeed);
+            self.asked = to;
         }
     }
 }

@@ -3,6 +3,7 @@
 //! A stretch is a whole file, or, where the digests of its parts can be computed apart, a part of one: some shards of
 //! it, or a subtree of its BLAKE3 hash.
 
+use std::cmp::Reverse;
 use std::mem;
 use std::sync::{Mutex, PoisonError};
 
@@ -15,6 +16,10 @@ use crate::model::{Digest, FileDigests, HashAlgorithm, HashedFile, Hasher, Metho
 /// How long a stretch is at least, in bytes, unless its file is shorter: opening a file costs as much as hashing some
 /// KiB of it.
 const MIN_STRETCH_BYTES: u64 = SUBTREE_BYTES;
+
+/// A file shorter than this is read at once. It comes after all longer ones, beside its neighbours in the same folder.
+/// While a thread hashes one, the kernel is asked for the next ones, so that a slow disk has something to do.
+pub(super) const SMALL_BYTES: u64 = 1 << 20;
 
 /// A stretch of a file.
 #[derive(Clone, Copy)]
@@ -36,7 +41,8 @@ impl Stretch<'_> {
     }
 }
 
-/// The stretches that nobody has taken yet: those of the largest file first, so that no thread is left alone with it.
+/// The stretches that nobody has taken yet: those of the largest file first, so that no thread is left alone with it;
+/// those of small files last, as they were given.
 pub(super) struct Queue<'a> {
     files: Vec<&'a TreeFile>,
     step: u64,
@@ -47,13 +53,23 @@ pub(super) struct Queue<'a> {
 impl<'a> Queue<'a> {
     pub(super) fn new(files: &'a [TreeFile], hashing: &Hashing) -> Self {
         let mut files: Vec<&TreeFile> = files.iter().collect();
-        files.sort_by_key(|file| std::cmp::Reverse(file.bytes));
+        files.sort_by_key(|file| Reverse(if file.bytes < SMALL_BYTES { 0 } else { file.bytes }));
         let step = match (hashing.method, hashing.algorithm) {
             (Method::Shards { bytes }, _) => bytes.get().saturating_mul(MIN_STRETCH_BYTES.div_ceil(bytes.get())),
             (Method::Files, HashAlgorithm::Blake3) => SUBTREE_BYTES,
             (Method::Files, HashAlgorithm::Sha256 | HashAlgorithm::Blake2b) => u64::MAX,
         };
         Queue { files, step, next: Mutex::new((0, 0)) }
+    }
+
+    /// How many of them are at least half as long as the longest.
+    pub(super) fn alike(&self) -> usize {
+        let longest = self.files.iter().map(|file| file.bytes.min(self.step)).max().unwrap_or(0);
+        let of_file = |file: &&TreeFile| {
+            let (whole, rest) = (file.bytes / self.step, file.bytes % self.step);
+            usize::try_from(whole).unwrap_or(usize::MAX).saturating_add(usize::from(rest >= longest.div_ceil(2)))
+        };
+        self.files.iter().map(of_file).fold(0, usize::saturating_add)
     }
 
     /// The next one, if any is left. A file without bytes has one, without bytes.
@@ -145,32 +161,20 @@ impl Cutter {
         Cutter { algorithm, current, shards }
     }
 
-    /// Takes in some of these bytes, at least one if there is one, and says how many.
-    pub(super) fn update(&mut self, bytes: &[u8]) -> usize {
-        let now = self.room(bytes.len());
-        match &mut self.current {
-            Current::Digest(hasher) => hasher.update(&bytes[..now]),
-            Current::Subtree(subtree) => subtree.update(&bytes[..now]),
-        }
-        self.cut(now);
-        now
-    }
-
-    /// Takes some of these bytes into each of two, and says how many: the same number, so that what is left of the
-    /// longer ones can be hashed together with what comes after the shorter.
-    pub(super) fn update_two(cutters: [&mut Cutter; 2], bytes: [&[u8]; 2]) -> [usize; 2] {
-        let [one, other] = cutters;
-        let both = one.room(bytes[0].len()).min(other.room(bytes[1].len()));
-        match (&mut one.current, &mut other.current) {
-            (Current::Digest(hasher), Current::Digest(other_hasher)) => {
-                Hasher::update_two([hasher, other_hasher], bytes.map(|bytes| &bytes[..both]));
-                one.cut(both);
-                other.cut(both);
-                [both, both]
+    /// Takes some of these bytes into each, and says how many: the same number, so that what is left of the longer ones
+    /// can be hashed together with what comes after the shorter.
+    pub(super) fn update_all(mut work: Vec<(&mut Cutter, &[u8])>) -> usize {
+        let now = work.iter().map(|(cutter, bytes)| cutter.room(bytes.len())).min().unwrap_or(0);
+        let mut hashers = Vec::with_capacity(work.len());
+        for (cutter, bytes) in &mut work {
+            match &mut cutter.current {
+                Current::Digest(hasher) => hashers.push((&mut **hasher, &bytes[..now])),
+                Current::Subtree(subtree) => subtree.update(&bytes[..now]),
             }
-            // Nothing is gained here.
-            (Current::Subtree(_), _) | (_, Current::Subtree(_)) => [one.update(bytes[0]), other.update(bytes[1])],
         }
+        Hasher::update_all(hashers);
+        work.iter_mut().for_each(|(cutter, _)| cutter.cut(now));
+        now
     }
 
     /// What was computed of the stretch, all of whose bytes were taken in.
@@ -201,5 +205,51 @@ impl Cutter {
             shards.missing = shards.size;
             shards.digests.push(mem::replace(&mut **hasher, Hasher::new(self.algorithm)).finish());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroUsize;
+
+    use super::*;
+    use crate::model::{Folder, Links, Tree, walk};
+
+    fn tree(sizes: &[u64]) -> (tempfile::TempDir, Tree) {
+        let dir = tempfile::tempdir().unwrap();
+        for (at, size) in sizes.iter().enumerate() {
+            std::fs::File::create(dir.path().join(format!("{at:03}"))).unwrap().set_len(*size).unwrap();
+        }
+        let tree = walk(&Folder::open(dir.path()).unwrap(), Links::Refuse, &|_| false).unwrap();
+        (dir, tree)
+    }
+
+    fn hashing(method: Method, algorithm: HashAlgorithm) -> Hashing {
+        Hashing { links: Links::Refuse, method, algorithm, threads: NonZeroUsize::MIN }
+    }
+
+    #[test]
+    fn stretches_of_about_the_same_length_are_counted() {
+        let whole = hashing(Method::Files, HashAlgorithm::Sha256);
+        let subtrees = hashing(Method::Files, HashAlgorithm::Blake3);
+        for (sizes, hashing, alike) in [
+            (&[][..], &whole, 0),
+            (&[0, 0], &whole, 2),
+            (&[100, 10, 50, 49, 51], &whole, 3),
+            (&[10 << 20, 9 << 20, 1], &whole, 2),
+            (&[3 * SUBTREE_BYTES, SUBTREE_BYTES / 2, SUBTREE_BYTES + 1], &subtrees, 5),
+        ] {
+            let (_dir, tree) = tree(sizes);
+            assert_eq!(Queue::new(&tree.files, hashing).alike(), alike, "{sizes:?}");
+        }
+    }
+
+    #[test]
+    fn large_files_come_first_and_small_ones_beside_their_neighbours() {
+        let (_dir, tree) = tree(&[5, SMALL_BYTES, 100, 3 * SMALL_BYTES, 7]);
+        let hashing = hashing(Method::Files, HashAlgorithm::Sha256);
+        let queue = Queue::new(&tree.files, &hashing);
+        let taken: Vec<&str> = std::iter::from_fn(|| queue.take()).map(|stretch| stretch.file.name.as_str()).collect();
+        assert_eq!(taken, ["003", "001", "000", "002", "004"]);
     }
 }

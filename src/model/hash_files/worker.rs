@@ -1,15 +1,12 @@
-//! A thread that hashes: two stretches at a time, and when none is left, reading for a thread that still has one.
+//! A thread that hashes: several stretches at a time, and when none is left, reading for a thread that still has one.
 
 use std::collections::VecDeque;
 
 use super::crew::Crew;
-use super::reading::{BUFFERS, Buffer, Feed, Open, Reader};
-use super::stretch::{Cutter, Part};
+use super::open::{Open, Opener};
+use super::reading::{Buffer, Feed, Reader};
+use super::stretch::{Cutter, Part, SMALL_BYTES};
 use super::{HashError, Job};
-
-/// A file shorter than this is read at once. While a thread hashes one, the kernel is asked for the next ones, so that
-/// a slow disk has something to do.
-const SMALL_BYTES: u64 = 1 << 20;
 
 /// How many small files are open ahead. Disks and network volumes reach their speed with some tens of requests.
 const SMALL_AHEAD: usize = 16;
@@ -20,8 +17,10 @@ const WORTH_FEEDING_BYTES: u64 = 4 << 20;
 /// One thread at work.
 pub(super) struct Worker<'a, 'j> {
     job: &'j Job<'a>,
+    opener: Opener<'a>,
     buffers: Vec<Buffer>,
-    ahead: VecDeque<Open<'a>>,
+    /// Small files that the kernel was asked to read.
+    ahead: VecDeque<(Open<'a>, Reader)>,
     parts: Vec<Part>,
 }
 
@@ -54,8 +53,8 @@ struct Piece {
 impl<'a, 'j> Worker<'a, 'j> {
     /// Hashes until nothing is left or somebody failed, then helps those who still hash.
     pub(super) fn run(job: &'j Job<'a>) -> Result<Vec<Part>, HashError> {
-        let buffers = (0..BUFFERS).map(|_| Buffer::new()).collect();
-        let mut worker = Worker { job, buffers, ahead: VecDeque::new(), parts: Vec::new() };
+        let (buffers, opener) = (Buffer::of_thread(job.lanes), Opener::new(job.root, job.hashing.links));
+        let mut worker = Worker { job, opener, buffers, ahead: VecDeque::new(), parts: Vec::new() };
         let at_work = job.crew.begin();
         let result = worker.hash();
         if result.is_err() {
@@ -67,19 +66,19 @@ impl<'a, 'j> Worker<'a, 'j> {
     }
 
     fn hash(&mut self) -> Result<(), HashError> {
-        let mut lanes = [None, None];
+        let mut lanes: Vec<Option<Lane<'a>>> = (0..self.job.lanes).map(|_| None).collect();
         while !self.job.crew.has_failed() {
-            self.supply(&mut lanes[0], true)?;
-            // The second lane waits until everybody has a first one.
-            self.supply(&mut lanes[1], self.job.crew.all_begun())?;
-            let hashed = match &mut lanes {
-                [Some(one), Some(other)] => hash_two(one, other),
-                [Some(lane), None] | [None, Some(lane)] => hash_one(lane),
-                [None, None] => break,
-            };
-            (self.job.advance)(hashed);
+            for (at, lane) in lanes.iter_mut().enumerate() {
+                // All lanes but the first wait until everybody has a first one.
+                self.supply(lane, at == 0 || self.job.crew.all_begun())?;
+            }
+            let mut full: Vec<&mut Lane<'a>> = lanes.iter_mut().flatten().collect();
+            if full.is_empty() {
+                break;
+            }
+            (self.job.advance)(hash(&mut full));
         }
-        Ok(())
+        self.opener.finish()
     }
 
     /// Sees to it that the lane has bytes to hash, of its stretch or of the next one, if it may begin that; empties it
@@ -87,9 +86,9 @@ impl<'a, 'j> Worker<'a, 'j> {
     fn supply(&mut self, lane: &mut Option<Lane<'a>>, may_begin: bool) -> Result<(), HashError> {
         loop {
             let Some(current) = lane else {
-                let Some(open) = (if may_begin { self.take()? } else { None }) else { return Ok(()) };
-                let buffer = self.buffers.pop().unwrap_or_else(Buffer::new);
-                *lane = Some(Lane::new(open, buffer, self.job));
+                let Some((open, reader)) = (if may_begin { self.take()? } else { None }) else { return Ok(()) };
+                let buffer = self.buffers.pop().unwrap_or_else(|| Buffer::of_lane(self.job.lanes));
+                *lane = Some(Lane::new(open, reader, buffer, self.job));
                 continue;
             };
             if !current.piece.bytes().is_empty() || current.refill(&self.job.crew)? {
@@ -100,32 +99,54 @@ impl<'a, 'j> Worker<'a, 'j> {
                 return Ok(());
             }
             if let Some(done) = lane.take() {
-                self.parts.push(done.finish(self.job, &mut self.buffers)?);
+                self.finish(done)?;
             }
         }
     }
 
     /// Opens the next stretch.
-    fn take(&mut self) -> Result<Option<Open<'a>>, HashError> {
-        let job = self.job;
-        let mut open = || job.queue.take().map(|stretch| Open::new(job.root, stretch, job.hashing)).transpose();
-        let Some(next) = self.ahead.pop_front().map_or_else(&mut open, |ahead| Ok(Some(ahead)))? else {
-            return Ok(None);
+    fn take(&mut self) -> Result<Option<(Open<'a>, Reader)>, HashError> {
+        let next = match self.ahead.pop_front() {
+            Some(ahead) => Some(ahead),
+            None => self.open()?,
         };
-        // Files come in the order of their lengths: after a small one there are only small ones.
-        while next.stretch.bytes() < SMALL_BYTES && self.ahead.len() < SMALL_AHEAD {
-            let Some(later) = open()? else { break };
+        // Small files come last: after one there are only small ones.
+        while next.as_ref().is_some_and(|(open, _)| open.stretch.file.bytes < SMALL_BYTES)
+            && self.ahead.len() < SMALL_AHEAD
+            && let Some(later) = self.open()?
+        {
             self.ahead.push_back(later);
         }
-        Ok(Some(next))
+        Ok(next)
+    }
+
+    fn open(&mut self) -> Result<Option<(Open<'a>, Reader)>, HashError> {
+        let Some(stretch) = self.job.queue.take() else { return Ok(None) };
+        let open = self.opener.open(stretch)?;
+        let reader = open.reader(stretch.start);
+        Ok(Some((open, reader)))
+    }
+
+    /// Keeps what was computed, if the file is still the one that was met.
+    fn finish(&mut self, lane: Lane<'a>) -> Result<(), HashError> {
+        let Lane { open, cutter, source, piece, read } = lane;
+        self.buffers.push(piece.own);
+        let mut reader = match source {
+            Source::Own(reader) => reader,
+            Source::Fed(_) => open.reader(open.stretch.end),
+        };
+        if read != open.stretch.bytes() || !reader.is_at_end().map_err(|source| open.unreadable(source))? {
+            return Err(open.changed());
+        }
+        self.parts.push(cutter.finish(&open.stretch));
+        self.opener.close(open)
     }
 }
 
 impl<'a> Lane<'a> {
-    fn new(open: Open<'a>, own: Buffer, job: &Job<'a>) -> Self {
+    fn new(open: Open<'a>, reader: Reader, own: Buffer, job: &Job<'a>) -> Self {
         let cutter = Cutter::new(&open.stretch, job.hashing);
-        let source = Source::Own(open.reader());
-        Lane { open, cutter, source, piece: Piece { own, fed: None, from: 0, to: 0 }, read: 0 }
+        Lane { open, cutter, source: Source::Own(reader), piece: Piece { own, fed: None, from: 0, to: 0 }, read: 0 }
     }
 
     /// Gets the next piece. There is none after the last, or if the file shrank, or if the feeder stopped.
@@ -159,17 +180,10 @@ impl<'a> Lane<'a> {
         let bytes = read.map_err(|source| self.open.unreadable(source))?;
         (self.piece.from, self.piece.to) = (0, bytes);
         self.read += bytes as u64;
-        Ok(bytes > 0)
-    }
-
-    /// What was computed, if the file is still the one that was met.
-    fn finish(self, job: &Job<'a>, buffers: &mut Vec<Buffer>) -> Result<Part, HashError> {
-        buffers.push(self.piece.own);
-        if self.read != self.open.stretch.bytes() {
+        if self.read > self.open.stretch.bytes() {
             return Err(self.open.changed());
         }
-        self.open.check(job.root, job.hashing)?;
-        Ok(self.cutter.finish(&self.open.stretch))
+        Ok(bytes > 0)
     }
 }
 
@@ -179,18 +193,10 @@ impl Piece {
     }
 }
 
-/// Hashes what waits in a lane; how many bytes that was.
-fn hash_one(lane: &mut Lane<'_>) -> u64 {
-    let bytes = lane.cutter.update(lane.piece.bytes());
-    lane.piece.from += bytes;
-    bytes as u64
-}
-
-/// Hashes what waits in both lanes, as much of one as of the other; how many bytes that was.
-fn hash_two(one: &mut Lane<'_>, other: &mut Lane<'_>) -> u64 {
-    let bytes = [one.piece.bytes(), other.piece.bytes()];
-    let [hashed, other_hashed] = Cutter::update_two([&mut one.cutter, &mut other.cutter], bytes);
-    one.piece.from += hashed;
-    other.piece.from += other_hashed;
-    (hashed + other_hashed) as u64
+/// Hashes what waits in the lanes, as much of one as of the others; how many bytes that was.
+fn hash(lanes: &mut [&mut Lane<'_>]) -> u64 {
+    let work = lanes.iter_mut().map(|lane| (&mut lane.cutter, lane.piece.bytes())).collect();
+    let hashed = Cutter::update_all(work);
+    lanes.iter_mut().for_each(|lane| lane.piece.from += hashed);
+    (lanes.len() * hashed) as u64
 }
