@@ -49,11 +49,11 @@ fn snapshot(namespaces: &[&str], claims: &[&str]) -> Arc<Snapshot> {
     Arc::new(snapshot)
 }
 
-/// Refuses every use of a claim; where the claim is not known its source is missing, which only warns on a template.
+/// Refuses every mount of a claim; where the claim is not known its source is missing, which only warns on a template.
 fn refuse(snapshot: &Snapshot, extract: &Extract, _: Timestamp) -> Decision {
     let mut decision = Decision::default();
     for it in &extract.uses {
-        let Source::Claim { name, path } = &it.source else { continue };
+        let (Some(_), Source::Claim { name, path }) = (it.mount(), &it.source) else { continue };
         let known = snapshot.evidence.claims.contains_key(&(extract.subject.namespace.clone(), name.clone()));
         let missing = Code::Unknown(UnknownCode::SourceMissing);
         decision.missing_records.push(ModelVerificationSpec::of_claim(name.clone(), path.clone()));

@@ -19,7 +19,7 @@ pub(super) fn check(
         Stage::Template => content.finding().is_none_or(|(code, _)| waiting_cures(code)),
     };
     let harmless = |shadow: &&Shadow| match shadow.by {
-        ShadowedBy::Mount | ShadowedBy::Propagation => false,
+        ShadowedBy::Mount | ShadowedBy::OtherName | ShadowedBy::Propagation => false,
         ShadowedBy::Use(index) => {
             let fine = contents.get(index).and_then(Option::as_ref).is_some_and(fine);
             fine && uses.get(index).is_some_and(|other| other.access == Access::ReadOnly)
@@ -30,6 +30,11 @@ pub(super) fn check(
         ShadowedBy::Propagation => Finding {
             what: "mount propagation could hide a part of the model".to_owned(),
             fix: "remove mountPropagation from this mount".to_owned(),
+            detail: None,
+        },
+        ShadowedBy::OtherName => Finding {
+            what: "one file is mounted at another path than the one by which it was signed".to_owned(),
+            fix: "mount its folder, or the file under its own name".to_owned(),
             detail: None,
         },
         ShadowedBy::Mount | ShadowedBy::Use(_) => Finding {

@@ -7,7 +7,8 @@ use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::core::v1::{Pod, PodSpec, PodTemplateSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-use super::pod::model_uses_with;
+use super::engines::PodFields;
+use super::pod::{Around, model_uses_in};
 use super::{FieldPath, ModelUse, ShadowedBy, Stage, Subject, Way, ids};
 
 /// The account of a Pod that names none (the API's default).
@@ -158,7 +159,13 @@ impl Place<'_> {
             service_account: account.filter(|name| !name.is_empty()).unwrap_or(DEFAULT_ACCOUNT).to_owned(),
             ids: ids::of_pod(spec.security_context.as_ref()),
         };
-        let uses = model_uses_with(spec, annotations.unwrap_or(&none), &FieldPath(self.at.to_owned()), claims);
+        let pod = PodFields {
+            name: metadata.name.as_deref().filter(|_| self.stage == Stage::Pod),
+            namespace: metadata.namespace.as_deref(),
+        };
+        let at = FieldPath(self.at.to_owned());
+        let around = Around { annotations: annotations.unwrap_or(&none), at: &at, claims, pod };
+        let uses = model_uses_in(spec, around);
         Extract { subject, uses }
     }
 }

@@ -3,9 +3,11 @@
 //! Receives typed objects; promises that nothing that brings data into a container is left out without being said; never
 //! looks anything up: what lies behind a claim is the business of [`crate::decision`].
 
+mod engines;
 mod ids;
 mod kinds;
 mod mounts;
+mod named;
 mod naming;
 mod object;
 mod paths;
@@ -143,6 +145,8 @@ pub enum ShadowedBy {
     Use(usize),
     /// A mount at or below it of anything else, or a file that the kubelet puts there.
     Mount,
+    /// Its own name: one file of a claim, at another path than the one by which it was signed.
+    OtherName,
     /// Mount propagation: what is mounted there later, by the node or by the container, shows up as well.
     Propagation,
 }
@@ -234,6 +238,17 @@ impl Source {
             Source::Claim { name, .. } => Some(name),
             Source::Opaque(opaque) => opaque.claim.as_deref(),
             Source::Uri(_) | Source::Unresolved(_) => None,
+        }
+    }
+
+    /// The reference, where it can point to something else tomorrow.
+    pub fn mutable_reference(&self) -> Option<String> {
+        match self {
+            Source::Uri(uri) => (!uri.is_pinned()).then(|| uri.to_string()),
+            Source::Opaque(OpaqueSource { image: Some(image), .. }) => {
+                (!naming::is_pinned_reference(image)).then(|| image.clone())
+            }
+            Source::Opaque(_) | Source::Claim { .. } | Source::Unresolved(_) => None,
         }
     }
 

@@ -4,34 +4,47 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use k8s_openapi::api::core::v1::PodSpec;
 
+use super::engines::{self, Declared, Environment, Named, PodFields};
 use super::mounts::{AnyContainer, placed, shadows};
 use super::source::{Brought, brought};
-use super::{Access, Claims, ContainerKind, ContainerRef, FieldPath, ModelUse, Mount, Way, ids};
+use super::{Access, Claims, ContainerKind, ContainerRef, FieldPath, ModelUse, Mount, Way, ids, named};
 
 /// Where the bundle of a volume is, by the volume's name.
 const SIGNATURE_PREFIX: &str = "signature.weighbridge.dev/";
 /// Which model a rollout expects in a volume, by the volume's name.
 const DIGEST_PREFIX: &str = "digest.weighbridge.dev/";
 
-/// The uses of a Pod, in the order of its fields: containers as init, main, ephemeral; mounts before devices.
+/// How many models that arguments name an object may have; each is judged under every policy.
+const MAX_NAMED: usize = 512;
+
+/// What surrounds a PodSpec in its object.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Around<'a> {
+    /// The annotations of the Pod.
+    pub(super) annotations: &'a BTreeMap<String, String>,
+    /// Where the spec lies in the object, `spec` or `spec.template.spec`.
+    pub(super) at: &'a FieldPath,
+    /// Volumes that are claims and do not stand in the spec (StatefulSets), by the volume's name.
+    pub(super) claims: &'a HashMap<String, String>,
+    /// Name and namespace of the Pod, where they are known.
+    pub(super) pod: PodFields<'a>,
+}
+
+/// The uses of a Pod, in the order of its fields: containers as init, main, ephemeral; mounts before devices, and last
+/// what arguments and variables name.
 ///
 /// `at` is where the spec lies in the object, `spec` or `spec.template.spec`. A volume that no container mounts is not a
 /// use; every mount of a volume that brings in data from outside the Pod is one, also where nobody can say what.
 pub fn model_uses(spec: &PodSpec, annotations: &BTreeMap<String, String>, at: &FieldPath) -> Vec<ModelUse> {
-    model_uses_with(spec, annotations, at, &HashMap::new())
+    model_uses_in(spec, Around { annotations, at, claims: &HashMap::new(), pod: PodFields::default() })
 }
 
-/// The same, where some volumes are claims that do not stand in the spec (StatefulSets), by the volume's name.
-pub(super) fn model_uses_with(
-    spec: &PodSpec,
-    annotations: &BTreeMap<String, String>,
-    at: &FieldPath,
-    claims: &HashMap<String, String>,
-) -> Vec<ModelUse> {
-    let containers = containers(spec, at);
+/// The same, where more is known.
+pub(super) fn model_uses_in(spec: &PodSpec, around: Around<'_>) -> Vec<ModelUse> {
+    let containers = containers(spec, around.at);
     let volumes: HashMap<&str, Brought> =
         spec.volumes.iter().flatten().map(|volume| (volume.name.as_str(), brought(volume))).collect();
-    let volume = |name: &str| match claims.get(name) {
+    let volume = |name: &str| match around.claims.get(name) {
         Some(claim) => Some(Brought::Claim { name: claim.clone(), read_only: false }),
         None => volumes.get(name).cloned(),
     };
@@ -40,10 +53,13 @@ pub(super) fn model_uses_with(
         .find_map(|container| ids::overpowers_mounts(container.security).map(|field| container.at.field(field)));
     let pod_ids = ids::of_pod(spec.security_context.as_ref());
     let mut uses = Vec::new();
+    let mut left = MAX_NAMED;
     for container in &containers {
-        let placed = placed(container, volume);
+        let environment = Environment::of(container.env, container.env_from, around.pod, &container.at);
+        let placed = placed(container, &environment, volume);
         let mut index = vec![None; placed.len()];
         let ids = ids::of_container(&pod_ids, container.security);
+        let first = uses.len();
         for (mount, index) in placed.iter().zip(&mut index) {
             let (Some((source, writable)), Some(volume)) = (&mount.brings, mount.volume) else { continue };
             *index = Some(uses.len());
@@ -58,14 +74,29 @@ pub(super) fn model_uses_with(
                 privileged_by,
                 shadows: Vec::new(),
                 ids: ids.clone(),
-                annotations: claims_of(volume, annotations),
+                annotations: claims_of(volume, around.annotations),
                 hazards: Vec::new(),
             });
         }
         shadows(&mut uses, &placed, &index);
+        let Declared { named, hazards } = engines::declared(container, &environment);
+        for named in within_bound(named, &mut left, &container.at) {
+            uses.extend(named::as_use(container, &named, &placed, &index, &uses, &ids));
+        }
+        uses[first..].iter_mut().for_each(|model_use| model_use.hazards.clone_from(&hazards));
     }
     gather_mount_paths(&mut uses);
     uses
+}
+
+/// As many as the object may still name; the first one over that stands for all others.
+fn within_bound(mut named: Vec<Named>, left: &mut usize, at: &FieldPath) -> Vec<Named> {
+    if named.len() > *left {
+        named.truncate(*left);
+        named.push(engines::too_large(at.clone(), "the object names more models than can be looked at"));
+    }
+    *left = left.saturating_sub(named.len());
+    named
 }
 
 /// All containers of a Pod, of every kind.

@@ -8,7 +8,7 @@ use super::OpaqueSource;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Brought {
     /// Nothing: it is empty at first, or holds what Kubernetes itself made of API objects.
-    Nothing,
+    Nothing(Holds),
     /// What lies in a claim.
     Claim {
         /// Its name.
@@ -25,6 +25,33 @@ pub(super) enum Brought {
     },
 }
 
+impl Brought {
+    /// What the volume holds, if that is nothing from outside.
+    pub(super) fn holds(&self) -> Option<Holds> {
+        match self {
+            Brought::Nothing(holds) => Some(*holds),
+            Brought::Claim { .. } | Brought::Opaque { .. } => None,
+        }
+    }
+}
+
+/// What a volume holds that brings in nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Holds {
+    /// What containers of the Pod have written.
+    EmptyDir,
+    /// The same, on a volume of its own.
+    Ephemeral,
+    /// A ConfigMap.
+    ConfigMap,
+    /// A Secret.
+    Secret,
+    /// Fields of the Pod.
+    DownwardApi,
+    /// Several of these.
+    Projected,
+}
+
 /// An opaque source, with nothing known but its kind.
 pub(super) fn opaque(kind: &'static str, target: &str, remedy: &'static str) -> OpaqueSource {
     let target = target.to_owned();
@@ -32,7 +59,7 @@ pub(super) fn opaque(kind: &'static str, target: &str, remedy: &'static str) -> 
 }
 
 /// What to use instead, where only the kind of the volume stands in the way.
-const USE_A_CLAIM: &str = "put the model into a PersistentVolumeClaim and mount that";
+pub(super) const USE_A_CLAIM: &str = "put the model into a PersistentVolumeClaim and mount that";
 /// A volume of a kind that is newer than the types that this was built with.
 pub(super) const UNKNOWN_KIND: &str = "volume of an unknown kind";
 
@@ -121,19 +148,21 @@ pub(super) fn brought(volume: &Volume) -> Brought {
         let spec = ephemeral.volume_claim_template.as_ref().map(|template| &template.spec);
         // Made for this Pod and gone with it. Without a data source it is as empty as an emptyDir.
         if spec.is_some_and(|spec| spec.data_source.is_none() && spec.data_source_ref.is_none()) {
-            return Brought::Nothing;
+            return Brought::Nothing(Holds::Ephemeral);
         }
         let storage_class = spec.and_then(|spec| spec.storage_class_name.clone());
         let source = OpaqueSource { storage_class, ..opaque("generic ephemeral volume", "", USE_A_CLAIM) };
         return Brought::Opaque { source, read_only: false };
     }
-    let made_by_kubernetes = empty_dir.is_some()
-        || config_map.is_some()
-        || secret.is_some()
-        || downward_api.is_some()
-        || projected.is_some();
-    if made_by_kubernetes {
-        return Brought::Nothing;
+    let made_by_kubernetes = [
+        (empty_dir.is_some(), Holds::EmptyDir),
+        (config_map.is_some(), Holds::ConfigMap),
+        (secret.is_some(), Holds::Secret),
+        (downward_api.is_some(), Holds::DownwardApi),
+        (projected.is_some(), Holds::Projected),
+    ];
+    if let Some((_, holds)) = made_by_kubernetes.into_iter().find(|(present, _)| *present) {
+        return Brought::Nothing(holds);
     }
     Brought::Opaque { source: opaque(UNKNOWN_KIND, "", USE_A_CLAIM), read_only: false }
 }
@@ -159,7 +188,7 @@ mod tests {
             json!({ "projected": { "sources": [] } }),
             json!({ "ephemeral": { "volumeClaimTemplate": { "spec": { "accessModes": ["ReadWriteOnce"] } } } }),
         ] {
-            assert_eq!(of(source.clone()), Brought::Nothing, "{source}");
+            assert!(matches!(of(source.clone()), Brought::Nothing(_)), "{source}");
         }
     }
 

@@ -105,6 +105,64 @@ fn a_mount_at_or_below_hides_a_part() {
 }
 
 #[test]
+fn one_file_keeps_its_name_and_its_place() {
+    for (sub_path, path, renamed) in [
+        ("llama/config.json", "/m/config.json", false),
+        ("llama/config.json", "/m/tokenizer.json", true),
+        ("llama/weights", "/m/model.gguf", true),
+        ("llama.gguf", "/model.gguf", true),
+        ("llama", "/models", false),
+        ("llama/8b", "/models/llama-3.1", false),
+        ("llama", "/root/.cache", false),
+        ("", "/models/llama.d", false),
+    ] {
+        let found = shadows_of(json!([{ "name": "models", "mountPath": path, "subPath": sub_path }]));
+        assert_eq!(found.iter().any(|(_, by)| *by == ShadowedBy::OtherName), renamed, "{sub_path} {path}");
+    }
+    for (sub_path, renamed) in [("llama/config.json", false), ("llama/x/config.json", true), ("config.json", true)] {
+        let uses = uses_of(with_mounts(json!([
+            { "name": "models", "mountPath": "/m", "subPath": "llama" },
+            { "name": "models", "mountPath": "/m/config.json", "subPath": sub_path },
+        ])));
+        let found = uses[1].shadows.iter().any(|shadow| shadow.by == ShadowedBy::OtherName);
+        assert_eq!(found, renamed, "{sub_path}");
+    }
+}
+
+#[test]
+fn sub_path_expressions_are_expanded_from_what_stands_in_the_pod() {
+    let field = |path: &str| json!({ "fieldRef": { "fieldPath": path } });
+    let mut spec = with_mounts(json!([{ "name": "models", "mountPath": "/m", "subPathExpr": "$(ORG)/$(NS)" }]));
+    spec["containers"][0]["env"] = json!([
+        { "name": "ORG", "value": "acme" }, { "name": "NS", "valueFrom": field("metadata.namespace") },
+        { "name": "LABEL", "valueFrom": field("metadata.labels['a']") },
+        { "name": "POD", "valueFrom": field("metadata.name") },
+    ]);
+    let source = |spec: &Value, named: bool| {
+        let spec: PodSpec = serde_json::from_value(spec.clone()).unwrap();
+        let at = FieldPath("spec".into());
+        let (annotations, claims) = (BTreeMap::new(), HashMap::new());
+        let pod = PodFields { name: Some("chat-0").filter(|_| named), namespace: Some("team") };
+        let around = Around { annotations: &annotations, at: &at, claims: &claims, pod };
+        model_uses_in(&spec, around).remove(0).source
+    };
+    assert_eq!(source(&spec, true), claim("acme/team"));
+    for (expression, named, expected) in [
+        ("$(POD)", true, Some("chat-0")),
+        ("$(POD)", false, None),
+        ("$(LABEL)", true, None),
+        ("$(UNSET)", true, None),
+        ("$(ORG)/../x", true, None),
+    ] {
+        spec["containers"][0]["volumeMounts"][0]["subPathExpr"] = json!(expression);
+        match expected {
+            Some(path) => assert_eq!(source(&spec, named), claim(path), "{expression}"),
+            None => assert!(matches!(source(&spec, named), Source::Opaque(_)), "{expression}"),
+        }
+    }
+}
+
+#[test]
 fn mount_propagation_could_hide_a_part() {
     for (mode, expected) in [("None", 0), ("HostToContainer", 1), ("Bidirectional", 1)] {
         let found = shadows_of(json!([{ "name": "models", "mountPath": "/m", "mountPropagation": mode }]));
