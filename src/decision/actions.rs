@@ -3,25 +3,13 @@
 use super::{Action, Found, Violation};
 use crate::api::v1alpha1::{Code, UnknownAction, UnknownCode, ValidationAction};
 use crate::policy::{Actions, CompiledPolicy};
-use crate::workload::{ModelUse, Stage};
+use crate::workload::{FieldPath, Stage};
 
-/// The findings about a use as violations of a policy.
-pub(super) fn violations(
-    policy: &CompiledPolicy,
-    stage: Stage,
-    model_use: &ModelUse,
-    findings: &[Found],
-) -> Vec<Violation> {
+/// The findings about a place in an object as violations of a policy.
+pub(super) fn violations(policy: &CompiledPolicy, stage: Stage, at: &FieldPath, findings: &[Found]) -> Vec<Violation> {
     let of = |(code, finding): &Found| {
         let (action, audit) = follows(policy.actions, stage, *code);
-        Violation {
-            policy: policy.name.clone(),
-            at: model_use.at.clone(),
-            code: *code,
-            finding: finding.clone(),
-            action,
-            audit,
-        }
+        Violation { policy: policy.name.clone(), at: at.clone(), code: *code, finding: finding.clone(), action, audit }
     };
     findings.iter().map(of).collect()
 }

@@ -1,12 +1,16 @@
 //! All uses under one policy.
 
+use std::collections::HashSet;
+
 use super::content::{self, Content};
 use super::scene::Scene;
-use super::writers::{self, Role};
-use super::{Facts, Found, Verdict, shadows};
-use crate::api::v1alpha1::ModelVerificationSpec;
+use super::text::remedy;
+use super::writers::{self, Role as WriterRole};
+use super::{Facts, Finding, Found, Verdict, dangers, shadows};
+use crate::api::v1alpha1::{ModelVerificationSpec, UseCode};
+use crate::model::shown;
 use crate::policy::CompiledPolicy;
-use crate::workload::ModelUse;
+use crate::workload::{ContainerRef, FieldPath, ModelUse, Naming, Role, Way};
 
 /// What one policy says of one use.
 pub(super) struct Judgement {
@@ -20,6 +24,8 @@ pub(super) struct Judgement {
     pub(super) writer: bool,
     /// What does not comply.
     pub(super) findings: Vec<Found>,
+    /// What does not comply elsewhere in its container: once for each container, at its first use.
+    pub(super) dangers: Vec<(FieldPath, Found)>,
     /// A record that would be needed to know more.
     pub(super) missing_record: Option<ModelVerificationSpec>,
 }
@@ -27,19 +33,40 @@ pub(super) struct Judgement {
 /// Judges each use that the policy selects: first what is known of the content, use by use, then the way in which it is
 /// used, which depends on what is known of the others.
 pub(super) fn uses(scene: &Scene<'_>, policy: &CompiledPolicy) -> Vec<Option<Judgement>> {
-    let known = |model_use: &ModelUse| {
-        let facts = model_use.claim().map(|claim| scene.evidence.source_facts(&scene.subject.namespace, claim));
-        let selected = policy.selects(model_use, &facts.unwrap_or_default());
-        selected.then(|| content::of(scene, policy, model_use))
-    };
-    let contents: Vec<Option<Content>> = scene.uses.iter().map(known).collect();
-    let of = |(model_use, content): (&ModelUse, &Option<Content>)| {
+    let selected = selection(scene, policy);
+    let known = |(model_use, selected): (&ModelUse, &bool)| selected.then(|| content::of(scene, policy, model_use));
+    let contents: Vec<Option<Content>> = scene.uses.iter().zip(&selected).map(known).collect();
+    let mut containers: HashSet<&ContainerRef> = HashSet::new();
+    let mut of = |(model_use, content): (&'_ ModelUse, &Option<Content>)| {
         content.as_ref().map(|content| judge(scene, policy, model_use, content, &contents))
     };
-    scene.uses.iter().zip(&contents).map(of).collect()
+    let mut judged: Vec<Option<Judgement>> = scene.uses.iter().zip(&contents).map(&mut of).collect();
+    for (model_use, judgement) in scene.uses.iter().zip(&mut judged) {
+        let Some(judgement) = judgement else { continue };
+        if containers.insert(&model_use.container) && !judgement.writer {
+            judgement.dangers = dangers::of_container(policy, model_use);
+        }
+    }
+    judged
 }
 
-/// The checks in their order: writers, shadows, content.
+/// Which uses the policy judges. What an argument names below a mount is judged with the mount, if the policy selects that;
+/// configuration that nobody signs is none of its business where it lets that pass.
+fn selection(scene: &Scene<'_>, policy: &CompiledPolicy) -> Vec<bool> {
+    let selects = |model_use: &ModelUse| {
+        let facts = model_use.claim().map(|claim| scene.evidence.source_facts(&scene.subject.namespace, claim));
+        policy.selects(model_use, &facts.unwrap_or_default())
+    };
+    let selected: Vec<bool> = scene.uses.iter().map(selects).collect();
+    let by_itself = |model_use: &ModelUse| match &model_use.way {
+        Way::Mounted(_) => true,
+        Way::Named(Naming { role: Role::Config, .. }) => !policy.content.unsigned_config,
+        Way::Named(naming) => !naming.within.and_then(|mount| selected.get(mount)).is_some_and(|selected| *selected),
+    };
+    scene.uses.iter().zip(&selected).map(|(model_use, selected)| *selected && by_itself(model_use)).collect()
+}
+
+/// The checks in their order: writers, shadows, references, content.
 fn judge(
     scene: &Scene<'_>,
     policy: &CompiledPolicy,
@@ -47,13 +74,14 @@ fn judge(
     content: &Content,
     contents: &[Option<Content>],
 ) -> Judgement {
-    let role = writers::role(policy, scene.subject, model_use);
-    let writer = role == Role::Writer;
+    let role = writers::role(policy, scene.subject, scene.uses, model_use);
+    let writer = role == WriterRole::Writer;
     let mut findings = Vec::new();
     if !writer {
         findings.extend(writers::check(policy, scene.subject, model_use, role));
         findings.extend(shadows::check(scene.subject.stage, scene.uses, model_use, contents));
-        findings.extend(content.finding());
+        findings.extend(dangers::of_reference(policy, model_use));
+        findings.extend(unsigned_config(model_use).or_else(|| content.finding()));
     }
     Judgement {
         verdict: content.verdict(),
@@ -62,5 +90,14 @@ fn judge(
         missing_record: content.missing_record.clone().filter(|_| !writer),
         writer,
         findings,
+        dangers: Vec::new(),
     }
+}
+
+/// What is wrong with configuration that nobody signs: not that it cannot be read.
+fn unsigned_config(model_use: &ModelUse) -> Option<Found> {
+    let Way::Named(Naming { role: Role::Config, path, .. }) = &model_use.way else { return None };
+    let what = format!("\"{}\" is configuration that nobody signs", shown(path.as_deref().unwrap_or_default()));
+    let code = UseCode::UnsignedConfig.into();
+    Some((code, Finding { what, fix: remedy(code).to_owned(), detail: None }))
 }

@@ -12,6 +12,7 @@
 mod actions;
 mod authorities;
 mod content;
+mod dangers;
 mod evidence;
 mod judge;
 mod records;
@@ -203,13 +204,20 @@ pub fn decide(
         decision.enforced |= selects && policy.actions.enforces();
         for ((judgement, model_use), model) in judged.into_iter().zip(uses).zip(&mut models) {
             let Some(judgement) = judgement else { continue };
-            decision.violations.extend(actions::violations(policy, subject.stage, model_use, &judgement.findings));
+            let violations = |at, found| actions::violations(policy, subject.stage, at, found);
+            decision.violations.extend(violations(&model_use.at, &judgement.findings));
+            for (at, found) in &judgement.dangers {
+                decision.violations.extend(violations(at, std::slice::from_ref(found)));
+            }
             decision.missing_records.extend(judgement.missing_record.clone());
             status::merge(model, model_use, judgement);
         }
     }
     decision.violations.sort_by_key(|violation| {
-        let place = uses.iter().position(|model_use| model_use.at == violation.at);
+        let is_of = |model_use: &ModelUse| {
+            model_use.at == violation.at || model_use.hazards.iter().any(|hazard| hazard.at == violation.at)
+        };
+        let place = uses.iter().position(is_of);
         (std::cmp::Reverse(violation.action), place)
     });
     decision.missing_records.sort_by_key(ModelVerificationSpec::record_name);

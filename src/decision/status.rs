@@ -11,7 +11,8 @@ use crate::workload::ModelUse;
 
 /// Adds what one policy says of a use to what others said.
 pub(super) fn merge(model: &mut Option<JudgedUse>, model_use: &ModelUse, judgement: Judgement) {
-    let Judgement { verdict, facts, signer, writer, findings, missing_record: _ } = judgement;
+    let Judgement { verdict, facts, signer, writer, mut findings, dangers, missing_record: _ } = judgement;
+    findings.extend(dangers.into_iter().map(|(_, found)| found));
     let Some(before) = model else {
         let mut judged = JudgedUse { model_use: model_use.clone(), verdict, signer, writer, facts, findings };
         judged.findings.sort_by_key(|(code, _)| rank(*code));

@@ -165,7 +165,7 @@ pub(super) fn remedy(code: Code) -> &'static str {
         },
         Code::Use(code) => match code {
             UseCode::Writable => "set readOnly: true on this mount",
-            UseCode::MutableReference => "name it by its digest",
+            UseCode::MutableReference => "name it by its commit or its digest",
             UseCode::WriterNotAllowed => "set readOnly: true on this mount",
             UseCode::DigestAnnotationMissing => "add the annotation digest.weighbridge.dev/<volume>",
             UseCode::Shadowed => "mount the other volume outside of the model's path",

@@ -21,17 +21,31 @@ pub(super) enum Role {
 
 /// As what a use is judged under a policy. Only a claim has writers: elsewhere nobody could say when it was written. An
 /// ephemeral container never is one: it comes without a Pod that anybody could wait for.
-pub(super) fn role(policy: &CompiledPolicy, subject: &Subject, model_use: &ModelUse) -> Role {
+///
+/// What a writer's container fetches by itself goes into the claim that it writes, and is judged when that is read.
+pub(super) fn role(policy: &CompiledPolicy, subject: &Subject, uses: &[ModelUse], model_use: &ModelUse) -> Role {
+    let is_writer = || policy.content.writers.contains(&subject.service_account);
+    if model_use.mount().is_none() && is_writer() && writes_a_claim(uses, model_use) {
+        return Role::Writer;
+    }
     if model_use.access == Access::ReadOnly {
         return Role::Reader;
     }
     if model_use.container.kind == ContainerKind::Ephemeral {
         return Role::Intruder;
     }
-    if policy.content.writers.contains(&subject.service_account) {
+    if is_writer() {
         return if model_use.claim().is_some() { Role::Writer } else { Role::WritingReader };
     }
     if policy.content.read_only { Role::Intruder } else { Role::WritingReader }
+}
+
+/// Whether the container of a use, one of the Pod's own, may write to a claim.
+fn writes_a_claim(uses: &[ModelUse], model_use: &ModelUse) -> bool {
+    let own = model_use.container.kind != ContainerKind::Ephemeral;
+    let writes =
+        |other: &ModelUse| other.mount().is_some() && other.claim().is_some() && other.access == Access::ReadWrite;
+    own && uses.iter().any(|other| other.container == model_use.container && writes(other))
 }
 
 /// Whether the use may write what it can write.
