@@ -9,10 +9,12 @@ use tokio::time::{Instant, timeout_at};
 
 use super::answer::Rejection;
 use super::record_queue::WantedRecord;
+use super::review::Request;
+use super::triage;
 use crate::api::v1alpha1::{Code, RequestCode, UnknownCode};
 use crate::decision::{Decision, Evidence, decide};
 use crate::index::Snapshot;
-use crate::workload::{Extract, ModelUse, Source};
+use crate::workload::{CustomKinds, Extract, ModelUse, Source};
 
 /// How long a request waits for the watches to bring a namespace or claim that was made just before it. They are behind
 /// by a few milliseconds, as a rule; half a second is what a person who applies a folder of files does not notice.
@@ -53,11 +55,25 @@ impl Judge {
         Judge { decide, ..self }
     }
 
+    /// The custom resources that are judged. Waits a moment for a kind that was just added: the API server may have been
+    /// told to ask about it before the watches bring it.
+    pub(super) async fn kinds_with(&self, request: &Request, deadline: Instant) -> CustomKinds {
+        let patience = deadline.min(Instant::now() + INDEX_WAIT);
+        let knows = |snapshot: &Snapshot| triage::is_judged(request, &snapshot.kinds);
+        match self.wait(patience, knows).await {
+            Some(snapshot) => snapshot.kinds.clone(),
+            None => self.snapshots.borrow().kinds.clone(),
+        }
+    }
+
     /// Decides about an object, before `deadline`.
     pub(super) async fn judge(&self, extract: &Extract, deadline: Instant) -> Result<Judged, Rejection> {
         let patience = deadline.min(Instant::now() + INDEX_WAIT);
         let namespace = &extract.subject.namespace;
-        let knows = |snapshot: &Snapshot| snapshot.version > 0 && snapshot.evidence.namespaces.contains_key(namespace);
+        // A cluster-scoped object lies in none.
+        let knows = |snapshot: &Snapshot| {
+            snapshot.version > 0 && (namespace.is_empty() || snapshot.evidence.namespaces.contains_key(namespace))
+        };
         let snapshot = self.wait(patience, knows).await.ok_or_else(|| not_observed(namespace))?;
         let decision = (self.decide)(&snapshot, extract, (self.clock)());
         if !misses_a_claim(&decision) || knows_claims(&snapshot.evidence, extract) {

@@ -86,7 +86,8 @@ impl Webhook {
     /// Answers one review.
     async fn answer(&self, request: &Request, deadline: Deadline) -> Answer {
         let inner = &*self.0;
-        let extract = match triage(request, &inner.settings.namespace) {
+        let kinds = inner.judge.kinds_with(request, deadline.at).await;
+        let extract = match triage(request, &inner.settings.namespace, &kinds) {
             Ok(Triage::Judge(extract)) => extract,
             Ok(Triage::Pass(why)) => return Answer::passed(why),
             Err(rejection) => return Answer::rejected(rejection),

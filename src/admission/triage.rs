@@ -8,7 +8,7 @@ use super::answer::Rejection;
 use super::review::{Gvk, Operation, Request};
 use crate::api::v1alpha1::RequestCode;
 use crate::policy::EXEMPT_NAMESPACES;
-use crate::workload::{ContainerKind, Extract, FieldPath, Kind};
+use crate::workload::{ContainerKind, CustomKinds, Extract, FieldPath, Kind};
 
 /// The account under which all controllers act where they have none of their own.
 const CONTROLLER_MANAGER: &str = "system:kube-controller-manager";
@@ -54,8 +54,13 @@ const fn made_by(kind: Kind) -> Option<(&'static str, &'static str, &'static str
     }
 }
 
-/// Looks at what a review is about.
-pub(super) fn triage(request: &Request, own_namespace: &str) -> Result<Triage, Rejection> {
+/// Whether objects of this kind are judged.
+pub(super) fn is_judged(request: &Request, kinds: &CustomKinds) -> bool {
+    kind_of(request).is_some() || kinds.contains(&request.kind.group, &request.kind.kind)
+}
+
+/// Looks at what a review is about. `kinds` are the custom resources that are judged.
+pub(super) fn triage(request: &Request, own_namespace: &str, kinds: &CustomKinds) -> Result<Triage, Rejection> {
     let (operation, namespace) = (request.operation(), request.namespace());
     if operation == Operation::Delete {
         return Ok(Triage::Pass(Pass::Deleting));
@@ -72,10 +77,10 @@ pub(super) fn triage(request: &Request, own_namespace: &str) -> Result<Triage, R
             format!("{} is not judged here; the webhook configuration must not send it", what.trim_end_matches('/'));
         Rejection::new(RequestCode::UnsupportedKind, text)
     };
-    let kind = kind_of(request).ok_or_else(unsupported)?;
     if operation == Operation::Update && is_being_deleted(&request.old_object) {
         return Ok(Triage::Pass(Pass::Deleting));
     }
+    let Some(kind) = kind_of(request) else { return custom(request, kinds).ok_or_else(unsupported) };
     let pass = match (kind, request.sub_resource(), operation) {
         (Kind::Pod, "ephemeralcontainers", Operation::Update) => None,
         (Kind::Pod, "", Operation::Create) => None,
@@ -96,15 +101,43 @@ pub(super) fn triage(request: &Request, own_namespace: &str) -> Result<Triage, R
     }
 }
 
+/// A custom resource: judged when anything but its metadata and status has changed.
+fn custom(request: &Request, kinds: &CustomKinds) -> Option<Triage> {
+    let same = request.operation() == Operation::Update
+        && same_content(&request.old_object, &request.object)
+        && our_annotations(&request.old_object) == our_annotations(&request.object);
+    let judged = request.sub_resource().is_empty()
+        && matches!(request.operation(), Operation::Create | Operation::Update);
+    let mut extract = kinds
+        .extract(&request.kind.group, &request.kind.version, &request.kind.kind, &request.object)
+        .filter(|_| judged)?;
+    if same {
+        return Some(Triage::Pass(Pass::Unchanged));
+    }
+    identify(&mut extract, request);
+    Some(Triage::Judge(Box::new(extract)))
+}
+
+fn same_content(old: &Value, new: &Value) -> bool {
+    fn content(object: &Value) -> impl Iterator<Item = (&String, &Value)> {
+        object.as_object().into_iter().flatten().filter(|(field, _)| !matches!(field.as_str(), "metadata" | "status"))
+    }
+    content(old).eq(content(new))
+}
+
+/// What the API server says counts, whatever stands in the object.
+fn identify(extract: &mut Extract, request: &Request) {
+    extract.subject.namespace = request.namespace().to_owned();
+    extract.subject.name = request.name().to_owned();
+}
+
 fn extract(kind: Kind, request: &Request) -> Result<Extract, Rejection> {
     let mut extract = kind.extract(&request.object).map_err(|error| {
         tracing::warn!(%error, uid = request.uid, kind = kind.as_str(), "an object cannot be parsed");
         let text = format!("the {} cannot be parsed; the log of the webhook says more", kind.as_str());
         Rejection::new(RequestCode::MalformedRequest, text)
     })?;
-    // What the API server says counts, whatever stands in the object.
-    extract.subject.namespace = request.namespace().to_owned();
-    extract.subject.name = request.name().to_owned();
+    identify(&mut extract, request);
     if request.sub_resource() == "ephemeralcontainers" {
         // Whatever runs already was judged when it was added; but a new container may be one that lets the Pod write what
         // the others mount read-only.

@@ -1,6 +1,7 @@
 //! What a decision is about: its arguments, looked up once.
 
 use std::cell::OnceCell;
+use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
@@ -27,7 +28,12 @@ impl<'a> Scene<'a> {
         evidence: &'a Evidence,
         now: Timestamp,
     ) -> Self {
-        let namespace = evidence.namespaces.get(&subject.namespace).map(AsRef::as_ref);
+        // A cluster-scoped object lies in no namespace: it is judged as in one without labels.
+        static NOWHERE: NamespaceFacts = NamespaceFacts { labels: BTreeMap::new() };
+        let namespace = match subject.namespace.as_str() {
+            "" => Some(&NOWHERE),
+            name => evidence.namespaces.get(name).map(AsRef::as_ref),
+        };
         Scene { subject, uses, evidence, now, namespace, all, trust_digest: OnceCell::new() }
     }
 

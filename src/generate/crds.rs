@@ -8,16 +8,19 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 };
 use kube::CustomResourceExt;
 
-use crate::api::v1alpha1::{BackingStore, ClusterModelPolicy, ModelPolicy, ModelVerification, WorkloadVerification};
+use crate::api::v1alpha1::{
+    BackingStore, ClusterModelPolicy, ModelKind, ModelPolicy, ModelVerification, WorkloadVerification,
+};
 
 use super::helm::literal;
 use super::{Artifact, GenerateError, notice};
 
 /// Every kind of the API, as it is installed.
-fn definitions() -> [CustomResourceDefinition; 5] {
+fn definitions() -> [CustomResourceDefinition; 6] {
     [
         ClusterModelPolicy::crd(),
         ModelPolicy::crd(),
+        ModelKind::crd(),
         ModelVerification::crd(),
         WorkloadVerification::crd(),
         BackingStore::crd(),

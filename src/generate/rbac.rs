@@ -80,7 +80,7 @@ const GRANTS: &[Grant] = &[
     // The webhook decides from its index: it reads, and asks for records.
     grant(Webhook, Cluster, "", &["namespaces", "persistentvolumeclaims", "persistentvolumes"], FOLLOW, Any,
         "which policies match, and what lies behind a claim"),
-    grant(Webhook, Cluster, API, &["clustermodelpolicies", "modelpolicies", "modelverifications"], FOLLOW, Any,
+    grant(Webhook, Cluster, API, &["clustermodelpolicies", "modelkinds", "modelpolicies", "modelverifications"], FOLLOW, Any,
         "what to decide by"),
     grant(Webhook, Cluster, API, &["modelverifications"], &["create"], Any,
         "a Pod used what has no record yet; a guard keeps its status out of reach"),
@@ -111,6 +111,8 @@ const GRANTS: &[Grant] = &[
         "verifier Pods; a guard limits this account to them"),
     grant(Operator, Cluster, API, &["clustermodelpolicies", "modelpolicies"], FOLLOW, Any,
         "what to verify"),
+    grant(Operator, Cluster, API, &["modelkinds"], FOLLOW, Any,
+        "what the webhook is to be asked about"),
     grant(Operator, Cluster, API, &["clustermodelpolicies/status", "modelpolicies/status"], &["patch"], Any,
         "what became of a policy"),
     grant(Operator, Cluster, API, &["modelverifications", "workloadverifications"], &["list", "watch", "create", "patch", "delete"], Any,
@@ -161,7 +163,7 @@ const USER_ROLES: &[UserRole] = &[
     UserRole {
         name: "weighbridge-view",
         into: &["view", "edit", "admin"],
-        resources: &["clustermodelpolicies", "modelpolicies", "modelverifications", "workloadverifications"],
+        resources: &["clustermodelpolicies", "modelkinds", "modelpolicies", "modelverifications", "workloadverifications"],
         verbs: READ,
     },
     // The status of records is out of their reach by a guard, whatever a role says; policies of a namespace only tighten.

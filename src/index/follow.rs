@@ -23,7 +23,9 @@ use super::facts;
 use super::snapshot::{Snapshot, Workload, WorkloadKey};
 use super::state::State;
 use super::watch::{Event, Scope, follow};
-use crate::api::v1alpha1::{BackingStore, ClusterModelPolicy, ModelPolicy, ModelVerification, WorkloadVerification};
+use crate::api::v1alpha1::{
+    BackingStore, ClusterModelPolicy, ModelKind, ModelPolicy, ModelVerification, WorkloadVerification,
+};
 use crate::decision::NamespaceFacts;
 
 /// Label of the ConfigMaps and Secrets in our namespace that policies may refer to.
@@ -106,6 +108,9 @@ impl Index {
             self.volumes(client),
             self.task("policies", ours::<ClusterModelPolicy>(client, None), Scope::default(), |state, event, now| {
                 state.policies.take(event, now, ResourceExt::name_any, facts::policy);
+            }),
+            self.task("kinds", ours::<ModelKind>(client, None), Scope::default(), |state, event, now| {
+                state.kinds.take(event, now, ResourceExt::name_any, facts::parse);
             }),
             self.task("model policies", ours::<ModelPolicy>(client, None), Scope::default(), |state, event, now| {
                 state.model_policies.take(event, now, key, facts::model_policy);

@@ -11,6 +11,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use crate::api::v1alpha1::{BackingStore, ClusterModelPolicy, ModelPolicy, ModelVerification, WorkloadVerification};
 use crate::decision::Evidence;
 use crate::policy::CompiledPolicies;
+use crate::workload::CustomKinds;
 
 /// An immutable view of the cluster, at one moment.
 #[derive(Clone, Debug, Default)]
@@ -24,6 +25,8 @@ pub struct Snapshot {
     /// SHA-256 over names, uids and generations of the policies and the trust sources that they refer to, in hex: two
     /// replicas that publish the same hash decide by the same policies.
     pub policy_hash: String,
+    /// The custom resources that are judged.
+    pub kinds: CustomKinds,
     /// The objects themselves, as far as this process watches them.
     pub objects: Objects,
 }

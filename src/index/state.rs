@@ -13,7 +13,9 @@ use super::facts;
 use super::gone::GonePods;
 use super::snapshot::{Objects, Snapshot, Workload, WorkloadKey};
 use super::table::Table;
-use crate::api::v1alpha1::{BackingStore, ClusterModelPolicy, ModelPolicy, ModelVerification, WorkloadVerification};
+use crate::api::v1alpha1::{
+    BackingStore, ClusterModelPolicy, ModelKind, ModelPolicy, ModelVerification, WorkloadVerification,
+};
 use crate::decision::{ClaimFacts, ClaimKey, Evidence, NamespaceFacts, Records, StoreFacts, VolumeFacts};
 use crate::model::{HashAlgorithm, Hasher};
 use crate::policy::{CompiledPolicies, FOR_MODEL_POLICIES, TrustSources};
@@ -25,6 +27,7 @@ pub(super) struct State {
     pub(super) claims: Table<ClaimKey, ClaimFacts>,
     pub(super) volumes: Table<String, VolumeFacts>,
     pub(super) policies: Table<String, ClusterModelPolicy>,
+    pub(super) kinds: Table<String, ModelKind>,
     pub(super) model_policies: Table<(String, String), ModelPolicy>,
     pub(super) records: Table<(String, String), ModelVerification>,
     pub(super) stores: Table<String, BackingStore>,
@@ -49,6 +52,7 @@ impl State {
             self.claims.seen(),
             self.volumes.seen(),
             self.policies.seen(),
+            self.kinds.seen(),
             self.model_policies.seen(),
             self.records.seen(),
             self.stores.seen(),
@@ -67,6 +71,9 @@ impl State {
         let mut next = self.last.clone();
         next.version += 1;
         self.refresh_policies(&mut next, own_namespace);
+        if self.kinds.take_changed() {
+            next.kinds = CustomKinds::with(sorted(&self.kinds).values().map(|kind| &kind.spec));
+        }
         self.refresh_records(&mut next);
         self.refresh_stores(&mut next);
         if any_changed(self.workloads.values_mut()) {

@@ -12,7 +12,7 @@ use super::pod::{Around, model_uses_in};
 use super::{FieldPath, ModelUse, ShadowedBy, Stage, Subject, Way, ids};
 
 /// The account of a Pod that names none (the API's default).
-const DEFAULT_ACCOUNT: &str = "default";
+pub(super) const DEFAULT_ACCOUNT: &str = "default";
 
 /// What a decision needs to know of an object.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,6 +4,7 @@
 //! looks anything up: what lies behind a claim is the business of [`crate::decision`].
 
 mod engines;
+mod custom;
 mod ids;
 mod kinds;
 mod mounts;
@@ -15,6 +16,7 @@ mod pod;
 mod source;
 mod store;
 
+pub use custom::{CustomKinds, CustomResource, known as known_kinds};
 pub(crate) use ids::overpowers_mounts;
 pub use kinds::{Extract, HasModels, template};
 pub use naming::{Hazard, ModelUri, Naming, Role, Unresolved};

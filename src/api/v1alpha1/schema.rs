@@ -23,3 +23,24 @@ impl JsonSchema for GoDuration {
         true
     }
 }
+
+/// The schema of a list of paths into an object, as `ModelKind` has them.
+pub(super) struct ModelPaths;
+
+impl JsonSchema for ModelPaths {
+    fn schema_name() -> Cow<'static, str> {
+        "ModelPaths".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        const NAME: &str = r"[A-Za-z0-9_-]+";
+        let step = format!(r"(\*|{NAME}|\{{{NAME}(,{NAME})*\}})(\[\*\])*(\|yaml)?");
+        json_schema!({ "type": "array", "minItems": 1, "maxItems": 32, "items": {
+            "type": "string", "minLength": 1, "maxLength": 256, "pattern": format!(r"^{step}(\.{step})*$"),
+        }})
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+}

@@ -2,8 +2,10 @@
 //!
 //! ```text
 //! policies ──group by selector──▶ scopes ──▶ pods.<policy>.weighbridge.dev       Fail where a policy denies, once armed
-//! namespaces with policies ───────────┘ └──▶ templates.<policy>.weighbridge.dev  Ignore
-//! of their own, by name                      probe.weighbridge.dev               our own dry-run requests alone
+//! namespaces with policies ───────────┘ ├──▶ templates.<policy>.weighbridge.dev  Ignore; custom resources too
+//!                                       ├──▶ loaders.<policy>.weighbridge.dev    as pods: what loads into running Pods
+//!                                       └──▶ cluster.weighbridge.dev             Ignore: what lies in no namespace
+//!                                            probe.weighbridge.dev               our own dry-run requests alone
 //! ```
 
 use std::collections::BTreeMap;
@@ -21,6 +23,7 @@ use super::{ARMED, CONFIGURATION, Settings};
 use crate::api::names::with_hash;
 use crate::api::probe::PROBE_OBJECT;
 use crate::policy::EXEMPT_NAMESPACES;
+use crate::workload::CustomResource;
 
 /// The label that the API server itself keeps on every namespace.
 const NAMESPACE_NAME: &str = "kubernetes.io/metadata.name";
@@ -66,11 +69,20 @@ struct Scope {
     denies: bool,
 }
 
-/// The configuration as it should be. `namespaces` are those that have policies of their own, each with whether one of
-/// these refuses requests. `ca_bundle` is PEM text. `owner` is an object that takes it along when it goes.
+/// What the webhook is to be asked about.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Covered {
+    /// The cluster-scoped policies.
+    pub policies: Vec<PolicyScope>,
+    /// Namespaces that have policies of their own, each with whether one of these refuses requests.
+    pub namespaces: BTreeMap<String, bool>,
+    /// The custom resources that are judged.
+    pub custom: Vec<CustomResource>,
+}
+
+/// The configuration as it should be. `ca_bundle` is PEM text. `owner` is an object that takes it along when it goes.
 pub fn desired(
-    policies: &[PolicyScope],
-    namespaces: &BTreeMap<String, bool>,
+    Covered { policies, namespaces, custom }: &Covered,
     ca_bundle: &str,
     armed: bool,
     settings: &Settings,
@@ -79,9 +91,15 @@ pub fn desired(
     let scopes = scopes(policies, namespaces);
     let pods = without_covered(&scopes, |scope, other| scope.denies || !other.denies);
     let templates = without_covered(&scopes, |_, _| true);
-    let entries = (pods.into_iter().map(|scope| pod_entry(scope, ca_bundle, armed, settings)))
-        .chain(templates.into_iter().map(|scope| template_entry(scope, ca_bundle, settings)))
-        .chain([probe_entry(ca_bundle, settings)]);
+    let loaders = rules(custom.iter().filter(|it| it.loads && it.namespaced), "Namespaced");
+    let early = rules(custom.iter().filter(|it| !it.loads && it.namespaced), "Namespaced");
+    let anywhere = rules(custom.iter().filter(|it| !it.namespaced && !policies.is_empty()), "Cluster");
+    let entries = (pods.iter().map(|scope| pod_entry(scope, ca_bundle, armed, settings)))
+        .chain(pods.iter().map(|scope| loader_entry(scope, &loaders, ca_bundle, armed, settings)))
+        .chain(templates.into_iter().map(|scope| template_entry(scope, &early, ca_bundle, settings)))
+        .chain([cluster_entry(anywhere, ca_bundle, settings), probe_entry(ca_bundle, settings)])
+        // The API server takes no entry without a rule.
+        .filter(|entry| entry.rules.as_ref().is_some_and(|rules| !rules.is_empty()));
     ValidatingWebhookConfiguration {
         metadata: ObjectMeta {
             name: Some(CONFIGURATION.to_owned()),
@@ -142,7 +160,7 @@ fn without_covered(scopes: &[Scope], strict_enough: impl Fn(&Scope, &Scope) -> b
 fn pod_entry(scope: &Scope, ca_bundle: &str, armed: bool, settings: &Settings) -> ValidatingWebhook {
     ValidatingWebhook {
         name: format!("pods{}.weighbridge.dev", scope.name),
-        failure_policy: Some(if scope.denies && armed { "Fail" } else { "Ignore" }.to_owned()),
+        failure_policy: Some(failure_policy(scope, armed)),
         namespace_selector: Some(outside_exempt(&scope.selector, &settings.namespace)),
         rules: Some(vec![
             rule("", &["CREATE", "UPDATE"], &["pods"]),
@@ -158,17 +176,69 @@ fn pod_entry(scope: &Scope, ca_bundle: &str, armed: bool, settings: &Settings) -
     }
 }
 
-fn template_entry(scope: &Scope, ca_bundle: &str, settings: &Settings) -> ValidatingWebhook {
+fn template_entry(
+    scope: &Scope,
+    custom: &[RuleWithOperations],
+    ca_bundle: &str,
+    settings: &Settings,
+) -> ValidatingWebhook {
+    let known = [
+        rule("apps", &["CREATE", "UPDATE"], &["daemonsets", "deployments", "replicasets", "statefulsets"]),
+        rule("batch", &["CREATE", "UPDATE"], &["cronjobs", "jobs"]),
+    ];
     ValidatingWebhook {
         name: format!("templates{}.weighbridge.dev", scope.name),
         failure_policy: Some("Ignore".to_owned()),
         namespace_selector: Some(outside_exempt(&scope.selector, &settings.namespace)),
-        rules: Some(vec![
-            rule("apps", &["CREATE", "UPDATE"], &["daemonsets", "deployments", "replicasets", "statefulsets"]),
-            rule("batch", &["CREATE", "UPDATE"], &["cronjobs", "jobs"]),
-        ]),
+        rules: Some(known.into_iter().chain(custom.iter().cloned()).collect()),
         ..entry(ca_bundle, VALIDATE_PATH, settings)
     }
+}
+
+/// What loads models into Pods that run: no Pod will be judged for it, so it is treated as one.
+fn loader_entry(
+    scope: &Scope,
+    rules: &[RuleWithOperations],
+    ca_bundle: &str,
+    armed: bool,
+    settings: &Settings,
+) -> ValidatingWebhook {
+    ValidatingWebhook {
+        name: format!("loaders{}.weighbridge.dev", scope.name),
+        failure_policy: Some(failure_policy(scope, armed)),
+        namespace_selector: Some(outside_exempt(&scope.selector, &settings.namespace)),
+        rules: Some(rules.to_vec()),
+        ..entry(ca_bundle, VALIDATE_PATH, settings)
+    }
+}
+
+/// What lies in no namespace, whatever the policies select.
+fn cluster_entry(rules: Vec<RuleWithOperations>, ca_bundle: &str, settings: &Settings) -> ValidatingWebhook {
+    ValidatingWebhook {
+        name: "cluster.weighbridge.dev".to_owned(),
+        failure_policy: Some("Ignore".to_owned()),
+        namespace_selector: Some(LabelSelector::default()),
+        rules: Some(rules),
+        ..entry(ca_bundle, VALIDATE_PATH, settings)
+    }
+}
+
+/// One rule for each group, for every version: what is read of an object is the same in all of them.
+fn rules<'a>(resources: impl Iterator<Item = &'a CustomResource>, scope: &str) -> Vec<RuleWithOperations> {
+    let mut groups: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for resource in resources {
+        groups.entry(&resource.group).or_default().push(&resource.resource);
+    }
+    let rule = |(group, resources): (&str, Vec<&str>)| RuleWithOperations {
+        api_versions: Some(vec!["*".to_owned()]),
+        scope: Some(scope.to_owned()),
+        ..rule(group, &["CREATE", "UPDATE"], &resources)
+    };
+    groups.into_iter().map(rule).collect()
+}
+
+fn failure_policy(scope: &Scope, armed: bool) -> String {
+    if scope.denies && armed { "Fail" } else { "Ignore" }.to_owned()
 }
 
 /// Fails closed, so that a probe which is not answered is not mistaken for one that is; for one name in our namespace.

@@ -14,8 +14,22 @@ fn policy(name: &str, denies: bool, selector: Value) -> PolicyScope {
     PolicyScope { name: name.to_owned(), selector: serde_json::from_value(selector).unwrap(), denies }
 }
 
+fn covering(policies: &[PolicyScope]) -> Covered {
+    Covered { policies: policies.to_vec(), ..Covered::default() }
+}
+
+fn custom() -> Vec<CustomResource> {
+    let resource = |resource: &str, namespaced, loads| CustomResource {
+        group: "serving.example.com".to_owned(),
+        resource: resource.to_owned(),
+        namespaced,
+        loads,
+    };
+    vec![resource("adapters", true, true), resource("caches", false, false), resource("services", true, false)]
+}
+
 fn entries(policies: &[PolicyScope], armed: bool) -> Vec<(String, String)> {
-    let configuration = desired(policies, &BTreeMap::new(), "PEM", armed, &settings(), None);
+    let configuration = desired(&covering(policies), "PEM", armed, &settings(), None);
     let entry = |entry: ValidatingWebhook| (entry.name, entry.failure_policy.unwrap());
     configuration.webhooks.unwrap().into_iter().map(entry).collect()
 }
@@ -41,7 +55,8 @@ fn the_whole_configuration() {
         uid: "1234".to_owned(),
         ..OwnerReference::default()
     };
-    insta::assert_yaml_snapshot!(desired(&policies, &BTreeMap::new(), "PEM", true, &settings(), Some(owner)));
+    let covered = Covered { custom: custom(), ..covering(&policies) };
+    insta::assert_yaml_snapshot!(desired(&covered, "PEM", true, &settings(), Some(owner)));
 }
 
 #[test]
@@ -105,8 +120,8 @@ fn a_selector_that_the_api_server_would_refuse_selects_everything() {
         json!({ "matchExpressions": [{ "key": "a", "operator": "In" }] }),
         json!({ "matchExpressions": [{ "key": "a", "operator": "Exists", "values": ["b"] }] }),
     ] {
-        let configuration =
-            desired(&[policy("bad", true, bad.clone())], &BTreeMap::new(), "PEM", true, &settings(), None);
+        let covered = covering(&[policy("bad", true, bad.clone())]);
+        let configuration = desired(&covered, "PEM", true, &settings(), None);
         let selector = configuration.webhooks.unwrap()[0].namespace_selector.clone().unwrap();
         assert_eq!(selector.match_labels, None, "{bad}");
         assert_eq!(selector.match_expressions.unwrap().len(), 1, "{bad}");
@@ -136,7 +151,7 @@ fn exempt_namespaces_are_left_out_of_every_entry_but_the_probe() {
         json!({ "matchExpressions": [
         { "key": "kubernetes.io/metadata.name", "operator": "In", "values": ["kube-system", "weighbridge"] } ] }),
     )];
-    let configuration = desired(&policies, &BTreeMap::new(), "PEM", true, &settings(), None);
+    let configuration = desired(&covering(&policies), "PEM", true, &settings(), None);
     for entry in configuration.webhooks.unwrap() {
         let last = entry.namespace_selector.unwrap().match_expressions.unwrap().pop().unwrap();
         match entry.name.as_str() {
@@ -148,7 +163,8 @@ fn exempt_namespaces_are_left_out_of_every_entry_but_the_probe() {
 
 /// The entries with their failure policy and the namespaces that they name.
 fn by_namespaces(policies: &[PolicyScope], namespaces: &BTreeMap<String, bool>) -> Vec<(String, String, usize)> {
-    let configuration = desired(policies, namespaces, "PEM", true, &settings(), None);
+    let covered = Covered { namespaces: namespaces.clone(), ..covering(policies) };
+    let configuration = desired(&covered, "PEM", true, &settings(), None);
     let named = |entry: &ValidatingWebhook| {
         let selector = entry.namespace_selector.clone().unwrap().match_expressions.unwrap();
         selector.into_iter().filter(|it| it.operator == "In").flat_map(|it| it.values.unwrap()).count()
@@ -191,4 +207,30 @@ fn a_tenant_brings_nobody_over_the_limit_of_selectors() {
     let found = by_namespaces(&policies, &BTreeMap::from([("a".to_owned(), true)]));
     assert_eq!(found.len(), 2 * (MAX_SCOPES + 1));
     assert_eq!(found.iter().filter(|(_, failure_policy, _)| failure_policy == "Fail").count(), 1);
+}
+
+#[test]
+fn custom_resources_are_asked_about_as_strictly_as_they_need() {
+    let deny = policy("production", true, json!({ "matchLabels": { "tier": "production" } }));
+    let of = |policies: &[PolicyScope], armed| {
+        let covered = Covered { custom: custom(), ..covering(policies) };
+        let configuration = desired(&covered, "PEM", armed, &settings(), None);
+        let resources = |entry: &ValidatingWebhook| -> Vec<String> {
+            let rules = entry.rules.iter().flatten().filter(|rule| rule.api_versions == Some(vec!["*".to_owned()]));
+            rules.flat_map(|rule| rule.resources.clone().unwrap_or_default()).collect()
+        };
+        let entries = configuration.webhooks.into_iter().flatten();
+        let entries = entries.map(|entry| (entry.name.clone(), entry.failure_policy.clone().unwrap(), resources(&entry)));
+        entries.filter(|(_, _, resources)| !resources.is_empty()).collect::<Vec<_>>()
+    };
+    let entry = |name: &str, failure: &str, resource: &str| (name.to_owned(), failure.to_owned(), vec![resource.to_owned()]);
+    assert_eq!(of(std::slice::from_ref(&deny), true), [
+        entry("loaders.production.weighbridge.dev", "Fail", "adapters"),
+        entry("templates.production.weighbridge.dev", "Ignore", "services"),
+        entry("cluster.weighbridge.dev", "Ignore", "caches"),
+    ]);
+    assert_eq!(of(&[deny], false)[0], entry("loaders.production.weighbridge.dev", "Ignore", "adapters"));
+    let warn = policy("trial", false, json!({ "matchLabels": { "tier": "trial" } }));
+    assert_eq!(of(&[warn], true)[0], entry("loaders.trial.weighbridge.dev", "Ignore", "adapters"));
+    assert_eq!(of(&[], true), [], "nothing is asked where no policy is");
 }

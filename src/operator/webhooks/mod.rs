@@ -17,7 +17,7 @@ mod arming;
 mod configuration;
 mod probe;
 
-pub use configuration::{MAX_SCOPES, PolicyScope, desired, is_valid};
+pub use configuration::{Covered, MAX_SCOPES, PolicyScope, desired, is_valid};
 pub use probe::{Prober, Report};
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -104,9 +104,7 @@ pub struct Webhooks {
 /// What a round rests on, besides the live configuration.
 #[derive(Clone, Debug, PartialEq)]
 struct Inputs {
-    policies: Vec<PolicyScope>,
-    /// Namespaces with policies of their own, and whether one of these refuses requests.
-    namespaces: BTreeMap<String, bool>,
+    covered: Covered,
     /// All policies, with their generations.
     generations: BTreeMap<PolicyName, i64>,
     ca_bundle: String,
@@ -144,8 +142,11 @@ impl Webhooks {
     fn gather(&mut self, snapshot: &Snapshot, ca_bundle: String, now: Instant) -> Inputs {
         let live = self.replicas.live(&snapshot.objects.leases, now.into_std());
         Inputs {
-            policies: scopes(snapshot),
-            namespaces: snapshot.policies.namespaces().map(|(name, denies)| (name.to_owned(), denies)).collect(),
+            covered: Covered {
+                policies: scopes(snapshot),
+                namespaces: snapshot.policies.namespaces().map(|(name, denies)| (name.to_owned(), denies)).collect(),
+                custom: snapshot.kinds.resources(),
+            },
             generations: generations(snapshot),
             ca_bundle,
             report: self.report.borrow_and_update().clone(),
@@ -209,8 +210,7 @@ impl Controller for Webhooks {
         let live = self.api.get_opt(CONFIGURATION).await.map_err(CallFailed::when("read the webhook configuration"))?;
         let owner = owner::reference(&self.roles, &self.settings.owner_cluster_role).await?;
         let armed = arming::is_armed(live.as_ref(), inputs.report.as_ref(), &inputs.replicas);
-        let Inputs { policies, namespaces, .. } = &inputs;
-        let wanted = desired(policies, namespaces, &inputs.ca_bundle, armed, &self.settings, owner);
+        let wanted = desired(&inputs.covered, &inputs.ca_bundle, armed, &self.settings, owner);
         let live = apply::apply(&self.api, &wanted).await?;
         self.publish(Applied {
             uid: live.uid().unwrap_or_default(),
