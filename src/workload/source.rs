@@ -58,6 +58,11 @@ pub(super) fn opaque(kind: &'static str, target: &str, remedy: &'static str) -> 
     OpaqueSource { kind, target, csi_driver: None, image: None, storage_class: None, claim: None, remedy }
 }
 
+/// What an image holds.
+pub(super) fn image_volume(reference: &str) -> OpaqueSource {
+    OpaqueSource { image: Some(reference.to_owned()), ..opaque("image volume", reference, USE_A_CLAIM) }
+}
+
 /// What to use instead, where only the kind of the volume stands in the way.
 pub(super) const USE_A_CLAIM: &str = "put the model into a PersistentVolumeClaim and mount that";
 /// A volume of a kind that is newer than the types that this was built with.
@@ -104,9 +109,7 @@ pub(super) fn brought(volume: &Volume) -> Brought {
     }
     // The kubelet mounts an image read-only, whatever the mount says.
     if let Some(image) = image {
-        let reference = image.reference.clone().unwrap_or_default();
-        let source = opaque("image volume", &reference, USE_A_CLAIM);
-        let source = OpaqueSource { image: Some(reference), ..source };
+        let source = image_volume(image.reference.as_deref().unwrap_or_default());
         return Brought::Opaque { source, read_only: true };
     }
     if let Some(csi) = csi {

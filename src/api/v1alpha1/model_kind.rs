@@ -76,36 +76,36 @@ pub enum KindScope {
 /// that leads nowhere in an object names nothing; one that finds something of another form there is reported as
 /// `NotVerifiable`.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[x_kube(validation = Rule::new("has(self.podTemplates) || has(self.podSpecs) || has(self.containers) || has(self.claims) || has(self.images) || has(self.uris) || has(self.references)")
     .message("name at least one path: podTemplates, podSpecs, containers, claims, images, uris or references"))]
 pub struct KindPaths {
     /// Templates of Pods: `metadata` and `spec`.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(with = "schema::ModelPaths")]
     pub pod_templates: Vec<String>,
     /// Specs of Pods. Fields that a Pod does not have are left alone.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(with = "schema::ModelPaths")]
     pub pod_specs: Vec<String>,
     /// Single containers outside of any list. One that lies in a spec of a Pod mounts that Pod's volumes.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(with = "schema::ModelPaths")]
     pub containers: Vec<String>,
     /// Names of PersistentVolumeClaims in the namespace of the object.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(with = "schema::ModelPaths")]
     pub claims: Vec<String>,
     /// References of images that hold models.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(with = "schema::ModelPaths")]
     pub images: Vec<String>,
     /// URIs of models, and names of models at a hub. `pvc://<claim>/<path>` is a path in a claim.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(with = "schema::ModelPaths")]
     pub uris: Vec<String>,
     /// What stands for a model and is resolved by the controller, such as the name of a preset or a key in a Secret.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(with = "schema::ModelPaths")]
     pub references: Vec<String>,
 }

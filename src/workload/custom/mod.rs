@@ -154,7 +154,6 @@ mod tests {
         let known = known();
         assert!(known.len() > 30);
         for spec in &known {
-            spec.validate_cel().unwrap_or_else(|error| panic!("{} {}: {error:?}", spec.group, spec.kind));
             let kind = CustomKind::compile(spec);
             assert_eq!(kind.broken, [""; 0], "{} {}", spec.group, spec.kind);
             assert!(!kind.paths.is_empty() && !kind.versions.is_empty(), "{} {}", spec.group, spec.kind);
