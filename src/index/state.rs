@@ -19,6 +19,7 @@ use crate::api::v1alpha1::{
 use crate::decision::{ClaimFacts, ClaimKey, Evidence, NamespaceFacts, Records, StoreFacts, VolumeFacts};
 use crate::model::{HashAlgorithm, Hasher};
 use crate::policy::{CompiledPolicies, FOR_MODEL_POLICIES, TrustSources};
+use crate::workload::CustomKinds;
 
 /// What is known at this moment, kind by kind.
 #[derive(Debug, Default)]
@@ -226,6 +227,7 @@ mod tests {
         state.claims.never_followed();
         state.volumes.never_followed();
         state.policies.never_followed();
+        state.kinds.never_followed();
         state.model_policies.never_followed();
         state.records.never_followed();
         state.stores.never_followed();
