@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::model_flags::shown_path;
 use super::{UsageError, documents, text_file};
-use crate::api::v1alpha1::{ClusterModelPolicy, ModelPolicy};
+use crate::api::v1alpha1::{ClusterModelPolicy, ModelKind, ModelPolicy};
 use crate::model::shown_to;
 use crate::policy::{CompiledPolicies, FOR_MODEL_POLICIES, TrustSources};
 
@@ -26,7 +26,9 @@ pub(super) struct PolicyObjects {
     pub(super) cluster: Vec<ClusterModelPolicy>,
     /// Policies of namespaces.
     pub(super) namespaced: Vec<ModelPolicy>,
-    /// What they may refer to.
+    /// Kinds of custom resources that are judged beside those that are known.
+    pub(super) kinds: Vec<ModelKind>,
+    /// What policies may refer to.
     pub(super) trust: TrustSources,
 }
 
@@ -68,6 +70,7 @@ impl PolicyObjects {
             match kind.as_str() {
                 "ClusterModelPolicy" => self.cluster.push(typed(document).map_err(wrong)?),
                 "ModelPolicy" => self.namespaced.push(typed(document).map_err(wrong)?),
+                "ModelKind" => self.kinds.push(typed(document).map_err(wrong)?),
                 "ConfigMap" => self.config_map(typed(document).map_err(wrong)?),
                 "Secret" => self.secret(typed(document).map_err(wrong)?),
                 _ if document["apiVersion"].as_str().unwrap_or_default().starts_with("weighbridge.dev/") => {

@@ -183,3 +183,28 @@ fn reports_for_programs_say_the_same() {
     assert!(junit.contains("tests=\"1\" failures=\"1\" errors=\"0\""), "{junit}");
     assert!(junit.contains("<failure message=\"production: spec.template"), "{junit}");
 }
+
+#[test]
+fn custom_resources_are_judged_by_what_they_name() {
+    let dir = folder();
+    let service = |api: &str, kind: &str, uri: &str| {
+        format!(
+            "---\napiVersion: {api}\nkind: {kind}\nmetadata: {{name: llama, namespace: shop}}\nspec: \
+             {{predictor: {{model: {{storageUri: {uri}}}}}}}\n"
+        )
+    };
+    let write = |object: String| fs::write(dir.path().join("all.yaml"), format!("{MANIFESTS}{object}")).unwrap();
+    write(service("serving.kserve.io/v1beta1", "InferenceService", "pvc://llama"));
+    check(dir.path(), &with("all.yaml", &[])).code(0).stdout(contains("shop/InferenceService/llama (all.yaml:27): allowed"));
+    write(service("serving.kserve.io/v1beta1", "InferenceService", "hf://acme/llama"));
+    let said = contains("production: spec.predictor.model.storageUri: ").and(contains("[NotVerifiable]"));
+    check(dir.path(), &with("all.yaml", &[])).code(2).stdout(said.clone());
+
+    write(service("example.com/v1", "Server", "hf://acme/llama"));
+    check(dir.path(), &with("all.yaml", &[])).code(0);
+    let kind = "apiVersion: weighbridge.dev/v1alpha1\nkind: ModelKind\nmetadata: {name: servers.example.com}\nspec: \
+                {group: example.com, kind: Server, resource: servers, paths: {uris: [spec.predictor.model.storageUri]}}\n";
+    let policy = fs::read_to_string(dir.path().join("policy.yaml")).unwrap();
+    fs::write(dir.path().join("policy.yaml"), format!("{policy}\n---\n{kind}")).unwrap();
+    check(dir.path(), &with("all.yaml", &[])).code(2).stdout(said);
+}

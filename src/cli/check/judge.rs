@@ -11,7 +11,7 @@ use super::world::World;
 use crate::api::v1alpha1::Code;
 use crate::decision::{Action, Decision, Evidence};
 use crate::model::shown_to;
-use crate::workload::{Extract, Kind, Stage};
+use crate::workload::{CustomKinds, Extract, Kind, Stage};
 
 /// How much of what is wrong with an object is shown, in characters.
 const MAX_PROBLEM_CHARS: usize = 300;
@@ -112,7 +112,7 @@ pub(super) fn check(mut world: World, manifests: Vec<Manifest>, namespace: &str)
     }
     let mut extracts = Vec::new();
     for manifest in manifests {
-        if let Some(extract) = extract(&manifest, namespace)? {
+        if let Some(extract) = extract(&world.kinds, &manifest, namespace)? {
             extracts.push((manifest.file, manifest.line, extract));
         }
     }
@@ -155,13 +155,17 @@ fn learn(world: &mut World, manifest: &Manifest, namespace: &str) -> Result<(), 
 }
 
 /// What an object asks for, if it is of a kind that can use models.
-fn extract(manifest: &Manifest, namespace: &str) -> Result<Option<Extract>, UsageError> {
+fn extract(kinds: &CustomKinds, manifest: &Manifest, namespace: &str) -> Result<Option<Extract>, UsageError> {
     let object = &manifest.object;
     let (api_version, kind) = (text(object, "/apiVersion"), text(object, "/kind"));
     let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
-    let Some(kind) = Kind::of(group, version, kind) else { return Ok(None) };
-    let mut extract = kind.extract(object).map_err(|error| wrong(manifest, &error))?;
-    extract.subject.namespace = namespace_of(object, namespace).to_owned();
+    let found = match Kind::of(group, version, kind) {
+        Some(kind) => Some(kind.extract(object).map_err(|error| wrong(manifest, &error))?),
+        None => kinds.extract(group, version, kind, object),
+    };
+    let Some(mut extract) = found else { return Ok(None) };
+    let default = if kinds.is_cluster_scoped(group, kind) { "" } else { namespace };
+    extract.subject.namespace = namespace_of(object, default).to_owned();
     if extract.subject.name.is_empty() {
         extract.subject.name = text(object, "/metadata/generateName").to_owned();
     }

@@ -9,7 +9,7 @@ use kube::{Api, Client, Config, ResourceExt as _};
 
 use super::super::policy_file::PolicyObjects;
 use super::super::{UsageError, process};
-use crate::api::v1alpha1::{ClusterModelPolicy, ModelPolicy};
+use crate::api::v1alpha1::{ClusterModelPolicy, ModelKind, ModelPolicy};
 use crate::index::TRUST_LABEL;
 
 /// What a live cluster says.
@@ -36,6 +36,7 @@ async fn gather(context: &str, own: &str) -> Result<Live, Box<dyn std::error::Er
     let mut objects = PolicyObjects {
         cluster: Api::<ClusterModelPolicy>::all(client.clone()).list(&all).await?.items,
         namespaced: Api::<ModelPolicy>::all(client.clone()).list(&all).await?.items,
+        kinds: Api::<ModelKind>::all(client.clone()).list(&all).await?.items,
         ..PolicyObjects::default()
     };
     let namespaces = Api::<Namespace>::all(client.clone()).list(&all).await?.items;

@@ -29,6 +29,7 @@ use super::policy_file::PolicyObjects;
 use super::{Exit, UsageError};
 use crate::clock;
 use crate::facts::default_threads;
+use crate::workload::CustomKinds;
 use judge::Checked;
 pub(super) use output::schema;
 use world::World;
@@ -134,7 +135,9 @@ impl Flags {
             policy.metadata.namespace.get_or_insert_with(|| default_namespace.clone());
         }
         let threads = self.threads.unwrap_or_else(default_threads);
-        let mut world = World::new(objects.compiled(&self.own_namespace), folders, threads, clock::now());
+        let kinds = CustomKinds::with(objects.kinds.iter().map(|kind| &kind.spec));
+        let policies = objects.compiled(&self.own_namespace);
+        let mut world = World::new(policies, kinds, folders, threads, clock::now());
         live.into_iter().for_each(|(name, labels)| world.namespace(&name, labels));
         world.namespace(&default_namespace, labels);
         Ok((world, default_namespace))

@@ -21,7 +21,7 @@ use crate::index::claim_facts;
 use crate::model::{Links, shown};
 use crate::operator::records::status::{FIRST_GENERATION, of_one_run};
 use crate::policy::{CompiledPolicies, TrustSet};
-use crate::workload::Extract;
+use crate::workload::{CustomKinds, Extract};
 
 /// The label that the API server itself keeps on every namespace.
 const NAMESPACE_NAME: &str = "kubernetes.io/metadata.name";
@@ -32,6 +32,8 @@ const HERE: &str = "here";
 pub(super) struct World {
     /// The policies.
     pub(super) policies: CompiledPolicies,
+    /// The custom resources that are judged.
+    pub(super) kinds: CustomKinds,
     /// The time of all decisions and reads.
     pub(super) now: Timestamp,
     folders: BTreeMap<String, PathBuf>,
@@ -48,12 +50,14 @@ impl World {
     /// A world without namespaces and claims. `folders` are by the name of the claim that they stand in for.
     pub(super) fn new(
         policies: CompiledPolicies,
+        kinds: CustomKinds,
         folders: BTreeMap<String, PathBuf>,
         threads: NonZeroUsize,
         now: Timestamp,
     ) -> Self {
         World {
             policies,
+            kinds,
             now,
             folders,
             threads,

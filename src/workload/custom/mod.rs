@@ -78,6 +78,11 @@ impl CustomKinds {
         self.0.contains_key(&(group.to_owned(), kind.to_owned()))
     }
 
+    /// Whether objects of a kind lie in no namespace.
+    pub fn is_cluster_scoped(&self, group: &str, kind: &str) -> bool {
+        self.of(group, kind).iter().any(|row| row.scope == KindScope::Cluster)
+    }
+
     /// The resources of all kinds, each once, by group and name.
     pub fn resources(&self) -> Vec<CustomResource> {
         let mut resources: BTreeMap<(&str, &str), CustomResource> = BTreeMap::new();
