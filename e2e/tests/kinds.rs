@@ -47,7 +47,13 @@ fn apply_until(tenant: &Tenant, object: &Value, what: &str, is: impl Fn(&Said) -
 #[test]
 fn an_inference_service_is_answered_where_its_author_looks() {
     let tenant = tenant("kserve");
-    define(&tenant.cluster().kubectl(), "serving.kserve.io", "InferenceService", "inferenceservices", &["v1beta1", "v2"]);
+    define(
+        &tenant.cluster().kubectl(),
+        "serving.kserve.io",
+        "InferenceService",
+        "inferenceservices",
+        &["v1beta1", "v2"],
+    );
     let service = |version: &str, uri: &str| {
         let spec = json!({ "predictor": { "model": { "storageUri": uri } } });
         object(&format!("serving.kserve.io/{version}"), "InferenceService", &spec)
@@ -61,14 +67,20 @@ fn an_inference_service_is_answered_where_its_author_looks() {
     assert!(!good.stderr.contains("Warning"), "{good}");
     let fetched = tenant.kubectl().apply(&service("v1beta1", "hf://acme/llama"));
     fetched.expect_success();
-    assert!(fetched.stderr.contains(&format!("Warning: {at}")) && fetched.stderr.contains("[NotVerifiable]"), "{fetched}");
+    assert!(
+        fetched.stderr.contains(&format!("Warning: {at}")) && fetched.stderr.contains("[NotVerifiable]"),
+        "{fetched}"
+    );
 
     // A version that nobody here has seen is read by the same paths, and never taken for one without models.
     tenant.kubectl().apply(&service("v2", "pvc://bare")).expect_refusal(&[&at, "[Unsigned]"]);
     let moved = object("serving.kserve.io/v2", "InferenceService", &json!({ "models": ["pvc://bare"] }));
     let said = tenant.kubectl().apply(&moved);
     said.expect_success();
-    assert!(said.stderr.contains("InferenceService v2 is not known") && said.stderr.contains("[NotVerifiable]"), "{said}");
+    assert!(
+        said.stderr.contains("InferenceService v2 is not known") && said.stderr.contains("[NotVerifiable]"),
+        "{said}"
+    );
 
     // What changes no model is nobody's business here, whatever the object names.
     let label = ["label", "inferenceservice.v2.serving.kserve.io", "chat", "team=a"];

@@ -106,8 +106,8 @@ fn custom(request: &Request, kinds: &CustomKinds) -> Option<Triage> {
     let same = request.operation() == Operation::Update
         && same_content(&request.old_object, &request.object)
         && our_annotations(&request.old_object) == our_annotations(&request.object);
-    let judged = request.sub_resource().is_empty()
-        && matches!(request.operation(), Operation::Create | Operation::Update);
+    let judged =
+        request.sub_resource().is_empty() && matches!(request.operation(), Operation::Create | Operation::Update);
     let mut extract = kinds
         .extract(&request.kind.group, &request.kind.version, &request.kind.kind, &request.object)
         .filter(|_| judged)?;

@@ -163,7 +163,13 @@ const USER_ROLES: &[UserRole] = &[
     UserRole {
         name: "weighbridge-view",
         into: &["view", "edit", "admin"],
-        resources: &["clustermodelpolicies", "modelkinds", "modelpolicies", "modelverifications", "workloadverifications"],
+        resources: &[
+            "clustermodelpolicies",
+            "modelkinds",
+            "modelpolicies",
+            "modelverifications",
+            "workloadverifications",
+        ],
         verbs: READ,
     },
     // The status of records is out of their reach by a guard, whatever a role says; policies of a namespace only tighten.

@@ -220,15 +220,20 @@ fn custom_resources_are_asked_about_as_strictly_as_they_need() {
             rules.flat_map(|rule| rule.resources.clone().unwrap_or_default()).collect()
         };
         let entries = configuration.webhooks.into_iter().flatten();
-        let entries = entries.map(|entry| (entry.name.clone(), entry.failure_policy.clone().unwrap(), resources(&entry)));
+        let entries =
+            entries.map(|entry| (entry.name.clone(), entry.failure_policy.clone().unwrap(), resources(&entry)));
         entries.filter(|(_, _, resources)| !resources.is_empty()).collect::<Vec<_>>()
     };
-    let entry = |name: &str, failure: &str, resource: &str| (name.to_owned(), failure.to_owned(), vec![resource.to_owned()]);
-    assert_eq!(of(std::slice::from_ref(&deny), true), [
-        entry("loaders.production.weighbridge.dev", "Fail", "adapters"),
-        entry("templates.production.weighbridge.dev", "Ignore", "services"),
-        entry("cluster.weighbridge.dev", "Ignore", "caches"),
-    ]);
+    let entry =
+        |name: &str, failure: &str, resource: &str| (name.to_owned(), failure.to_owned(), vec![resource.to_owned()]);
+    assert_eq!(
+        of(std::slice::from_ref(&deny), true),
+        [
+            entry("loaders.production.weighbridge.dev", "Fail", "adapters"),
+            entry("templates.production.weighbridge.dev", "Ignore", "services"),
+            entry("cluster.weighbridge.dev", "Ignore", "caches"),
+        ]
+    );
     assert_eq!(of(&[deny], false)[0], entry("loaders.production.weighbridge.dev", "Ignore", "adapters"));
     let warn = policy("trial", false, json!({ "matchLabels": { "tier": "trial" } }));
     assert_eq!(of(&[warn], true)[0], entry("loaders.trial.weighbridge.dev", "Ignore", "adapters"));

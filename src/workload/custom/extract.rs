@@ -39,7 +39,11 @@ impl CustomKinds {
         found.pods();
         let known = rows.iter().any(|row| row.versions.is_empty() || row.versions.iter().any(|it| it == version));
         if found.places == 0 && !known {
-            let what = format!("{} {} is not known, and no model was found where others name theirs", shown(kind), shown(version));
+            let what = format!(
+                "{} {} is not known, and no model was found where others name theirs",
+                shown(kind),
+                shown(version)
+            );
             found.unresolved(FieldPath("apiVersion".to_owned()), what, CORRECT_THE_PATH);
         }
         let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
@@ -114,7 +118,11 @@ impl Found {
             Role::Uri => self.text(at, value, uri),
             Role::Reference => {
                 let name = value.as_str().map(|name| format!(" \"{}\"", shown(name))).unwrap_or_default();
-                self.unresolved(at, format!("which model{name} stands for is known to its controller alone"), NAME_A_CLAIM);
+                self.unresolved(
+                    at,
+                    format!("which model{name} stands for is known to its controller alone"),
+                    NAME_A_CLAIM,
+                );
             }
         }
     }
@@ -195,7 +203,11 @@ impl Found {
     }
 
     fn misfit(&mut self, at: FieldPath, expected: &'static str) {
-        self.unresolved(at, format!("this is not {expected}, so nobody can tell which model it names"), CORRECT_THE_PATH);
+        self.unresolved(
+            at,
+            format!("this is not {expected}, so nobody can tell which model it names"),
+            CORRECT_THE_PATH,
+        );
     }
 
     fn unresolved(&mut self, at: FieldPath, what: String, remedy: &'static str) {

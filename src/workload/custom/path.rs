@@ -111,9 +111,8 @@ fn component(text: &str) -> Option<Vec<Step>> {
     let (text, yaml) = text.strip_suffix("|yaml").map_or((text, None), |text| (text, Some(Step::Yaml)));
     let name = text.trim_end_matches("[*]");
     let lists = (text.len() - name.len()) / "[*]".len();
-    let is_name = |name: &str| {
-        !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'))
-    };
+    let is_name =
+        |name: &str| !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'));
     let first = match name.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')) {
         Some(names) => Step::Fields(names.split(',').map(str::to_owned).collect()),
         None if name == "*" => Step::Values,

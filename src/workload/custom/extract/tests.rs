@@ -27,43 +27,91 @@ fn models_are_found_where_each_stack_names_them() {
     let mounted = json!({ "containers": [{ "name": "c", "volumeMounts": [{ "name": "v", "mountPath": "/m" }] }],
         "volumes": [{ "name": "v", "persistentVolumeClaim": { "claimName": "models" } }] });
     let template = json!({ "spec": mounted });
-    let serve = "applications: [{args: {llm_configs: [{model_loading_config: {model_id: a, model_source: s3://b/c}}]}}]";
+    let serve =
+        "applications: [{args: {llm_configs: [{model_loading_config: {model_id: a, model_source: s3://b/c}}]}}]";
     for (group, version, kind, object, expected) in [
-        ("serving.kserve.io", "v1beta1", "InferenceService",
+        (
+            "serving.kserve.io",
+            "v1beta1",
+            "InferenceService",
             json!({ "spec": { "predictor": { "model": { "storageUri": "pvc://models/llama" } } } }),
-            vec!["spec.predictor.model.storageUri claim/models/llama"]),
-        ("serving.kserve.io", "v1beta1", "InferenceService",
+            vec!["spec.predictor.model.storageUri claim/models/llama"],
+        ),
+        (
+            "serving.kserve.io",
+            "v1beta1",
+            "InferenceService",
             json!({ "spec": { "predictor": { "storageUris": [{ "uri": "hf://a/b" }] },
                 "canary": [{ "predictor": { "sklearn": { "storageUri": "gs://b/c" } } }] } }),
-            vec!["spec.canary[0].predictor.sklearn.storageUri gs://b/c", "spec.predictor.storageUris[0].uri hf://a/b"]),
-        ("serving.kserve.io", "v1beta1", "InferenceService",
+            vec!["spec.canary[0].predictor.sklearn.storageUri gs://b/c", "spec.predictor.storageUris[0].uri hf://a/b"],
+        ),
+        (
+            "serving.kserve.io",
+            "v1beta1",
+            "InferenceService",
             json!({ "spec": { "predictor": { "model": { "storage": { "key": "s3", "path": "m" } } } } }),
-            vec!["spec.predictor.model.storage ?which model stands for is known to its controller alone"]),
-        ("serving.kserve.io", "v1alpha1", "LLMInferenceService",
+            vec!["spec.predictor.model.storage ?which model stands for is known to its controller alone"],
+        ),
+        (
+            "serving.kserve.io",
+            "v1alpha1",
+            "LLMInferenceService",
             json!({ "spec": { "model": { "uri": "oci://r/m", "lora": { "adapters": [{ "uri": "hf://a/l" }] } }, "template": mounted } }),
-            vec!["spec.model.uri oci://r/m", "spec.model.lora.adapters[0].uri hf://a/l",
-                "spec.template.containers[0].volumeMounts[0] claim/models/"]),
-        ("serving.kserve.io", "v1alpha1", "TrainedModel",
+            vec![
+                "spec.model.uri oci://r/m",
+                "spec.model.lora.adapters[0].uri hf://a/l",
+                "spec.template.containers[0].volumeMounts[0] claim/models/",
+            ],
+        ),
+        (
+            "serving.kserve.io",
+            "v1alpha1",
+            "TrainedModel",
             json!({ "spec": { "model": { "storageUri": "s3://b/m" } } }),
-            vec!["spec.model.storageUri s3://b/m"]),
-        ("ray.io", "v1", "RayService",
+            vec!["spec.model.storageUri s3://b/m"],
+        ),
+        (
+            "ray.io",
+            "v1",
+            "RayService",
             json!({ "spec": { "serveConfigV2": serve, "rayClusterConfig": { "headGroupSpec": { "template": template } } } }),
-            vec!["spec.serveConfigV2.applications[0].args.llm_configs[0].model_loading_config.model_id a",
+            vec![
+                "spec.serveConfigV2.applications[0].args.llm_configs[0].model_loading_config.model_id a",
                 "spec.serveConfigV2.applications[0].args.llm_configs[0].model_loading_config.model_source s3://b/c",
-                "spec.rayClusterConfig.headGroupSpec.template.spec.containers[0].volumeMounts[0] claim/models/"]),
-        ("leaderworkerset.x-k8s.io", "v1", "LeaderWorkerSet",
+                "spec.rayClusterConfig.headGroupSpec.template.spec.containers[0].volumeMounts[0] claim/models/",
+            ],
+        ),
+        (
+            "leaderworkerset.x-k8s.io",
+            "v1",
+            "LeaderWorkerSet",
             json!({ "spec": { "leaderWorkerTemplate": { "workerTemplate": template } } }),
-            vec!["spec.leaderWorkerTemplate.workerTemplate.spec.containers[0].volumeMounts[0] claim/models/"]),
-        ("kaito.sh", "v1beta1", "Workspace",
+            vec!["spec.leaderWorkerTemplate.workerTemplate.spec.containers[0].volumeMounts[0] claim/models/"],
+        ),
+        (
+            "kaito.sh",
+            "v1beta1",
+            "Workspace",
             json!({ "inference": { "preset": { "name": "phi-3" }, "adapters": [{ "source": { "image": "r/a:1" } }] } }),
-            vec!["inference.adapters[0].source.image image volume r/a:1",
-                "inference.preset.name ?which model \"phi-3\" stands for is known to its controller alone"]),
-        ("apps.nvidia.com", "v1alpha1", "NIMService",
+            vec![
+                "inference.adapters[0].source.image image volume r/a:1",
+                "inference.preset.name ?which model \"phi-3\" stands for is known to its controller alone",
+            ],
+        ),
+        (
+            "apps.nvidia.com",
+            "v1alpha1",
+            "NIMService",
             json!({ "spec": { "image": { "repository": "r" }, "storage": { "pvc": { "name": "nim" } } } }),
-            vec!["spec.storage.pvc.name claim/nim/"]),
-        ("ome.io", "v1beta1", "BaseModel",
+            vec!["spec.storage.pvc.name claim/nim/"],
+        ),
+        (
+            "ome.io",
+            "v1beta1",
+            "BaseModel",
             json!({ "spec": { "storage": { "storageUri": "pvc://other:models/x" } } }),
-            vec!["spec.storage.storageUri pvc://other:models/x"]),
+            vec!["spec.storage.storageUri pvc://other:models/x"],
+        ),
     ] {
         assert_eq!(known(group, version, kind, object), expected, "{kind}");
     }
@@ -78,10 +126,13 @@ fn a_container_beside_the_list_mounts_the_volumes_of_its_pod() {
         "serviceAccountName": "server",
     }}});
     let found = extract(&CustomKinds::default(), "serving.kserve.io", "v1beta1", "InferenceService", object);
-    assert_eq!(uses(&found), [
-        "spec.predictor.containers[0].volumeMounts[0] claim/models/",
-        "spec.predictor.model.volumeMounts[0] claim/models/",
-    ]);
+    assert_eq!(
+        uses(&found),
+        [
+            "spec.predictor.containers[0].volumeMounts[0] claim/models/",
+            "spec.predictor.model.volumeMounts[0] claim/models/",
+        ]
+    );
     assert_eq!(found.uses[1].container.name, "model");
     let by = found.uses[0].privileged_by.as_ref().map(|at| at.0.as_str());
     assert_eq!(by, Some("spec.predictor.model.securityContext.privileged"));
@@ -111,17 +162,35 @@ fn what_loads_into_running_pods_is_judged_as_a_pod_is() {
 fn what_does_not_fit_is_said_never_passed_over() {
     let form = "so nobody can tell which model it names";
     for (version, spec, expected) in [
-        ("v1beta1", json!({ "predictor": { "model": { "storageUri": { "new": "form" } } } }),
-            vec![format!("spec.predictor.model.storageUri ?this is not a string, {form}")]),
-        ("v1beta1", json!({ "predictor": { "storageUris": "hf://a/b" } }),
-            vec![format!("spec.predictor.storageUris ?this is not a list, {form}")]),
-        ("v1beta1", json!({ "predictor": { "containers": "none" } }),
-            vec![format!("spec.predictor ?this is not a spec of Pods, {form}")]),
+        (
+            "v1beta1",
+            json!({ "predictor": { "model": { "storageUri": { "new": "form" } } } }),
+            vec![format!("spec.predictor.model.storageUri ?this is not a string, {form}")],
+        ),
+        (
+            "v1beta1",
+            json!({ "predictor": { "storageUris": "hf://a/b" } }),
+            vec![format!("spec.predictor.storageUris ?this is not a list, {form}")],
+        ),
+        (
+            "v1beta1",
+            json!({ "predictor": { "containers": "none" } }),
+            vec![format!("spec.predictor ?this is not a spec of Pods, {form}")],
+        ),
         ("v1beta1", json!({ "predictor": {} }), vec![]),
-        ("v1", json!({ "model": "hf://a/b" }), vec![
-            "apiVersion ?InferenceService v1 is not known, and no model was found where others name theirs".to_owned()]),
-        ("v1", json!({ "predictor": { "model": { "storageUri": "hf://a/b" } } }),
-            vec!["spec.predictor.model.storageUri hf://a/b".to_owned()]),
+        (
+            "v1",
+            json!({ "model": "hf://a/b" }),
+            vec![
+                "apiVersion ?InferenceService v1 is not known, and no model was found where others name theirs"
+                    .to_owned(),
+            ],
+        ),
+        (
+            "v1",
+            json!({ "predictor": { "model": { "storageUri": "hf://a/b" } } }),
+            vec!["spec.predictor.model.storageUri hf://a/b".to_owned()],
+        ),
     ] {
         let found = known("serving.kserve.io", version, "InferenceService", json!({ "spec": spec }));
         assert_eq!(found, expected, "{version} {spec}");
@@ -131,7 +200,8 @@ fn what_does_not_fit_is_said_never_passed_over() {
 #[test]
 fn a_path_that_nobody_understands_condemns_what_it_was_written_for() {
     let spec: ModelKindSpec = serde_json::from_value(json!({ "group": "example.com", "kind": "Server",
-        "resource": "servers", "paths": { "uris": ["spec[0]"] } })).unwrap();
+        "resource": "servers", "paths": { "uris": ["spec[0]"] } }))
+    .unwrap();
     let found = extract(&CustomKinds::with([&spec]), "example.com", "v1", "Server", json!({ "spec": [] }));
     assert_eq!(uses(&found), ["spec ?the path \"spec[0]\" in its ModelKind is not understood"]);
 }
