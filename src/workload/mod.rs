@@ -3,8 +3,8 @@
 //! Receives typed objects; promises that nothing that brings data into a container is left out without being said; never
 //! looks anything up: what lies behind a claim is the business of [`crate::decision`].
 
-mod engines;
 mod custom;
+mod engines;
 mod ids;
 mod kinds;
 mod mounts;

@@ -1,6 +1,6 @@
 //! One custom resource, by the rows of its kind.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{Container, PodSpec, PodTemplateSpec};
 use serde::de::DeserializeOwned;
@@ -12,11 +12,10 @@ use crate::api::v1alpha1::UnknownCode;
 use crate::model::shown;
 use crate::workload::kinds::DEFAULT_ACCOUNT;
 use crate::workload::paths::claim_path;
-use crate::workload::pod::model_uses_with;
 use crate::workload::source::image_volume;
 use crate::workload::{
     Access, Claims, ContainerKind, ContainerRef, Extract, FieldPath, Ids, ModelUri, ModelUse, Naming, ShadowedBy,
-    Source, Stage, Subject, Unresolved, Way,
+    Source, Stage, Subject, Unresolved, Way, model_uses,
 };
 
 /// What the scheme of a path in a claim looks like, in the URIs of serving stacks.
@@ -158,7 +157,7 @@ impl Found {
     /// What the specs of Pods use.
     fn pods(&mut self) {
         for PodFound { at, spec, annotations, added } in std::mem::take(&mut self.pods) {
-            let mut uses = model_uses_with(&spec, &annotations, &at, &HashMap::new());
+            let mut uses = model_uses(&spec, &annotations, &at);
             let own = spec.containers.len() - added.len();
             for (index, place) in added.iter().enumerate() {
                 let listed = at.item(ContainerKind::Main.field(), own + index);
