@@ -208,8 +208,8 @@ impl Search<'_> {
             leaves.push(command);
             return true;
         }
-        let environment = self.environment.with(&command.variables);
-        let read = shell::read(&word.text, &word.at, &environment, &command.words[script + 1..]);
+        let parameters = &command.words[script + 1..];
+        let read = shell::read(&word.text, &word.at, self.environment, Rc::clone(&command.variables), parameters);
         let is_engine = |command: &Command| by_command(&command.words).is_some();
         if !read.understood && (image.is_some() || read.commands.iter().any(is_engine)) {
             self.unresolved("this script cannot be read in full".to_owned(), word.at.clone());
@@ -298,6 +298,7 @@ impl Search<'_> {
                 }
                 match read.get_mut(&name).filter(|count| **count > 0) {
                     Some(count) => *count -= 1,
+                    None if hidden.len() > MAX_NAMED => {}
                     None => hidden.push((name, word.at.clone())),
                 }
             }

@@ -39,19 +39,18 @@ pub(super) struct Script {
     pub(super) comments: Vec<String>,
 }
 
-/// Reads a script that stands at a place of the object. `parameters` are the words behind it, for `"$@"`.
-pub(super) fn read(text: &str, at: &FieldPath, environment: &Environment, parameters: &[Word]) -> Script {
+/// Reads a script that stands at a place of the object. `variables` are what was set before it, besides those of the
+/// container; `parameters` are the words behind it, for `"$@"`.
+pub(super) fn read(
+    text: &str,
+    at: &FieldPath,
+    environment: &Environment,
+    variables: Rc<Variables>,
+    parameters: &[Word],
+) -> Script {
     let script = Script { commands: Vec::new(), understood: true, comments: Vec::new() };
-    let mut reader = Reader {
-        at,
-        environment,
-        parameters,
-        script,
-        variables: Rc::default(),
-        opaque: false,
-        conditional: 0,
-        budget: MAX_WORDS,
-    };
+    let mut reader =
+        Reader { at, environment, parameters, script, variables, opaque: false, conditional: 0, budget: MAX_WORDS };
     reader.run(text, 0);
     reader.script
 }
@@ -196,20 +195,22 @@ impl Reader<'_> {
 
     /// Takes words of the grammar away from the beginning of a command.
     fn skip_keywords(&mut self, words: &mut Vec<(Word, bool)>) {
-        loop {
-            let Some((word, false)) = words.first() else { return };
+        let mut skipped = 0;
+        for (word, quoted) in words.iter() {
             match word.text.as_str() {
+                _ if *quoted => break,
                 "if" | "while" | "until" => self.conditional += 1,
                 "fi" | "esac" | "done" => self.conditional = self.conditional.saturating_sub(1),
                 "for" | "case" => {
                     self.conditional += 1;
-                    return;
+                    break;
                 }
                 "then" | "else" | "elif" | "do" | "!" | "time" | "{" | "}" => {}
-                _ => return,
+                _ => break,
             }
-            words.remove(0);
+            skipped += 1;
         }
+        words.drain(..skipped);
     }
 
     fn set(&mut self, name: String, value: Option<String>) {

@@ -4,7 +4,7 @@
 //! name and its namespace; keeps whatever else there is as it is written, and says that it is not known. ConfigMaps,
 //! Secrets, labels and annotations may change until the container starts, and are never looked up.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{EnvFromSource, EnvVar};
 
@@ -93,16 +93,6 @@ impl Environment {
             Some(Variable { value: None, at }) => Lookup::Elsewhere(at),
             None => Lookup::Absent(self.elsewhere.as_ref()),
         }
-    }
-
-    /// These variables, with others that a script has set.
-    pub(super) fn with(&self, variables: &HashMap<String, Option<String>>) -> Self {
-        let mut more = self.clone();
-        for (name, value) in variables {
-            let at = FieldPath(String::new());
-            more.variables.insert(name.clone(), Variable { value: value.clone(), at });
-        }
-        more
     }
 
     /// The values that are known, and where they stand.

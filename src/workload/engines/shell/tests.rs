@@ -15,7 +15,7 @@ fn environment() -> Environment {
 fn commands(text: &str) -> (String, bool) {
     let at = FieldPath("s".into());
     let parameters = ["name", "first", "second"].map(|word| Word::literal(word, &at));
-    let script = read(text, &at, &environment(), &parameters);
+    let script = read(text, &at, &environment(), Rc::default(), &parameters);
     let word = |word: &Word| format!("{}{}", word.text, if word.known { "" } else { "?" });
     let line = |command: &Command| command.words.iter().map(word).collect::<Vec<_>>().join("|");
     (script.commands.iter().map(line).collect::<Vec<_>>().join(" ; "), script.understood)
