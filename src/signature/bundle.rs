@@ -29,7 +29,7 @@ const MAX_SIGNATURE_BYTES: usize = 1024;
 
 /// The most certificates that are looked at. Published hierarchies have three to five levels; signers may add
 /// cross-certificates.
-const MAX_CERTIFICATES: usize = 16;
+pub(super) const MAX_CERTIFICATES: usize = 16;
 
 pub(super) const MEDIA_TYPE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
 const MEDIA_TYPE_OLD_SPELLING: &str = "application/vnd.dev.sigstore.bundle+json;version=0.3";

@@ -17,16 +17,13 @@ use serde::Serialize;
 use x509_cert::Certificate;
 use x509_cert::der::{Decode as _, Encode as _};
 
-use super::bundle::{BundleError, MAX_BUNDLE_BYTES, MEDIA_TYPE};
+use super::bundle::{BundleError, MAX_BUNDLE_BYTES, MAX_CERTIFICATES, MEDIA_TYPE};
 use super::dsse::PAYLOAD_TYPE;
 use super::key::PublicKey;
 use super::pem;
 use super::signing_key::SigningKey;
 use super::statement::{PREDICATE_TYPE, STATEMENT_TYPE, Serialization, Statement, StatementError};
 use crate::model::{Digest, Manifest, Method};
-
-/// The most certificates that are written into a bundle. Chains have two or three; the roots need not be in it.
-const MAX_CERTIFICATES: usize = 10;
 
 /// What signs a model, and how a verifier is told whose it is.
 #[derive(Debug)]

@@ -17,6 +17,7 @@ use pkcs8::{EncryptedPrivateKeyInfo, SecretDocument};
 
 use super::dsse;
 use super::key::PublicKey;
+use super::pem;
 use crate::model::shown;
 
 /// The largest PEM text that is looked at, in bytes. An encrypted P-521 key takes some 500; people put comments before it.
@@ -131,11 +132,8 @@ fn block(text: &str) -> Result<(Form, &str), SigningKeyError> {
         return Err(SigningKeyError::TooLarge);
     }
     let (mut found, mut other) = (None, None);
-    let mut rest = text;
-    while let Some((_, after)) = rest.split_once("-----BEGIN ") {
-        let (label, after) = after.split_once("-----").ok_or(SigningKeyError::NotPem)?;
-        let (body, after) = after.split_once(&format!("-----END {label}-----")).ok_or(SigningKeyError::Malformed)?;
-        rest = after;
+    for (label, body) in pem::bodies(text) {
+        let body = body.ok_or(SigningKeyError::Malformed)?;
         let form = match label {
             "PRIVATE KEY" => Form::Pkcs8,
             "ENCRYPTED PRIVATE KEY" => Form::Encrypted,
