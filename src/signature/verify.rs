@@ -44,6 +44,15 @@ pub enum Signer {
 pub struct Verified {
     statement: Statement,
     signers: Vec<Signer>,
+    not_before: Option<Timestamp>,
+}
+
+/// What proves one bundle.
+pub(super) struct Proved<T> {
+    /// The signer, once for each part of the trust material that proves it; at least once.
+    pub(super) facts: Vec<T>,
+    /// When another part will prove it that does not yet.
+    pub(super) not_before: Option<Timestamp>,
 }
 
 impl Verified {
@@ -61,6 +70,12 @@ impl Verified {
     /// empty.
     pub fn signers(&self) -> &[Signer] {
         &self.signers
+    }
+
+    /// When a part of the trust material will prove the signer that does not prove it yet: a certificate is not valid, or
+    /// the time of signing has not come by this machine's clock.
+    pub fn not_before(&self) -> Option<Timestamp> {
+        self.not_before
     }
 
     /// Signers and statement, taken apart.
@@ -131,22 +146,37 @@ impl Rejection {
             Rejection::Keyless(error) => error.code(),
         }
     }
+
+    /// From when on it would not be rejected, if all that is wrong is that this time has not come: a certificate is not
+    /// valid yet, or this machine's clock is behind.
+    pub fn not_before(&self, now: Timestamp) -> Option<Timestamp> {
+        match self {
+            Rejection::Certificate(error) => error.not_before(now),
+            Rejection::Keyless(error) => error.not_before(),
+            Rejection::Bundle(_)
+            | Rejection::Statement(_)
+            | Rejection::SignatureInvalid { .. }
+            | Rejection::UntrustedSigner { .. } => None,
+        }
+    }
 }
 
 /// Verifies a bundle at a point in time.
 pub fn verify(bundle: &Bundle, trust: &TrustMaterial, now: Timestamp) -> Result<Verified, Rejection> {
     let TrustMaterial { keys, certificates, keyless } = trust;
-    let signers = match &bundle.material {
-        Material::PublicKey { hint } => vec![verify_key(bundle, hint.as_deref(), keys)?],
+    let (signers, not_before) = match &bundle.material {
+        Material::PublicKey { hint } => (vec![verify_key(bundle, hint.as_deref(), keys)?], None),
         Material::CertificateChain(chain) => {
-            certificate::verify(bundle, chain, certificates, now)?.into_iter().map(Signer::Certificate).collect()
+            let Proved { facts, not_before } = certificate::verify(bundle, chain, certificates, now)?;
+            (facts.into_iter().map(Signer::Certificate).collect(), not_before)
         }
         Material::Keyless(evidence) => {
-            keyless::verify(bundle, evidence, keyless, now)?.into_iter().map(Signer::Keyless).collect()
+            let Proved { facts, not_before } = keyless::verify(bundle, evidence, keyless, now)?;
+            (facts.into_iter().map(Signer::Keyless).collect(), not_before)
         }
     };
     let statement = Statement::parse(&bundle.payload)?;
-    Ok(Verified { statement, signers })
+    Ok(Verified { statement, signers, not_before })
 }
 
 /// What a bundle says, whoever wrote it: nobody's signature was checked. It serves to say what lies on a volume while

@@ -23,7 +23,7 @@ use super::bundle::Bundle;
 use super::claims::ClaimedCertificate;
 use super::key::{KeyError, PublicKey};
 use super::pem;
-use super::verify::RejectionCode;
+use super::verify::{Proved, RejectionCode};
 use crate::model::{Digest, Hasher, Names, shown};
 
 /// The largest text of roots that is looked at, in bytes: as many roots as count, at some 2.5 KiB of PEM each.
@@ -346,6 +346,15 @@ impl CertificateError {
         }
     }
 
+    /// When it will no longer be one, if all that is wrong is that this time has not come. The profile Reference asks
+    /// whether certificates were valid together, at another time than now.
+    pub(super) fn not_before(&self, now: Timestamp) -> Option<Timestamp> {
+        match self {
+            CertificateError::NotValid { not_before, at, .. } if at < not_before && *at == now => Some(*not_before),
+            _ => None,
+        }
+    }
+
     /// How far a chain came before it failed so. What is told is what came closest.
     fn closeness(&self) -> u8 {
         match self {
@@ -374,7 +383,7 @@ pub(super) fn verify(
     chain: &[Vec<u8>],
     trust: &[CertificateTrust],
     now: Timestamp,
-) -> Result<Vec<CertificateFacts>, CertificateError> {
+) -> Result<Proved<CertificateFacts>, CertificateError> {
     let chain = read(chain)?;
     let (leaf, others) = chain.split_first().ok_or(CertificateError::NoChain)?;
     let facts = vouched_for(leaf, others, trust, now)?;
@@ -397,8 +406,8 @@ fn vouched_for(
     others: &[Certificate],
     trust: &[CertificateTrust],
     now: Timestamp,
-) -> Result<Vec<CertificateFacts>, CertificateError> {
-    let mut facts = Vec::new();
+) -> Result<Proved<CertificateFacts>, CertificateError> {
+    let (mut facts, mut not_before) = (Vec::new(), None);
     let listed: Vec<&Certificate> = trust.iter().flat_map(|trust| &trust.certificates).collect();
     let mut closest = path::untrusted(leaf, &listed);
     for trust in trust {
@@ -411,11 +420,15 @@ fn vouched_for(
         };
         match path::find(leaf, &others, &anchors, &check) {
             Ok(path) => facts.push(facts_of(&path, trust)),
-            Err(error) if error.closeness() > closest.closeness() => closest = error,
-            Err(_) => {}
+            Err(error) => {
+                not_before = not_before.into_iter().chain(error.not_before(now)).min();
+                if error.closeness() > closest.closeness() {
+                    closest = error;
+                }
+            }
         }
     }
-    if facts.is_empty() { Err(closest) } else { Ok(facts) }
+    if facts.is_empty() { Err(closest) } else { Ok(Proved { facts, not_before }) }
 }
 
 fn facts_of(path: &[&Certificate], trust: &CertificateTrust) -> CertificateFacts {

@@ -134,6 +134,14 @@ impl KeylessError {
         }
     }
 
+    /// When it will no longer be one, if all that is wrong is that this time has not come.
+    pub(in crate::signature) fn not_before(&self) -> Option<Timestamp> {
+        match self {
+            KeylessError::Future { signed_at, .. } => Some(*signed_at),
+            _ => None,
+        }
+    }
+
     /// The verifier's error, by its kind alone: its texts are for people.
     pub(super) fn of_verifier(error: &Error) -> Self {
         let detail = shown_to(&error.to_string(), DETAIL_CHARS);

@@ -7,22 +7,23 @@
 
 use jiff::Timestamp;
 use sigstore_verify::crypto::VerificationKey;
-use sigstore_verify::trust_root::{TransparencyLog, TrustedRoot};
+use sigstore_verify::trust_root::TransparencyLog;
 use sigstore_verify::types::bundle::{InclusionProof, TransparencyLogEntry};
 use sigstore_verify::types::{Bundle, Checkpoint, KindVersion, MediaType};
 
 use super::error::{EvidencePart, KeylessError};
+use super::trust::Instance;
 use crate::model::shown;
 
 /// Refuses a bundle whose entries could not prove anything: none, of a log that the root does not know, or without a
 /// proof. To be called first, so that the code says which of them it is.
-pub(super) fn check_known(bundle: &Bundle, root: &TrustedRoot) -> Result<(), KeylessError> {
+pub(super) fn check_known(bundle: &Bundle, instance: &Instance) -> Result<(), KeylessError> {
     let entries = &bundle.verification_material.tlog_entries;
     if entries.is_empty() {
         return Err(KeylessError::Missing("log entry"));
     }
     for entry in entries {
-        log_of(entry, root)?;
+        logs_of(entry, instance)?;
         // The first version had the log's promise to take the entry in place of the proof that it did.
         if bundle.media_type() != MediaType::Bundle0_1 || entry.inclusion_promise.is_none() {
             proof_of(entry)?;
@@ -34,26 +35,26 @@ pub(super) fn check_known(bundle: &Bundle, root: &TrustedRoot) -> Result<(), Key
 /// Checks entries whose proofs the verifier found to hold, against the times at which the bundle was signed.
 pub(super) fn check(
     entries: &[TransparencyLogEntry],
-    root: &TrustedRoot,
+    instance: &Instance,
     times: &[Timestamp],
 ) -> Result<(), KeylessError> {
     for entry in entries {
-        let log = log_of(entry, root)?;
+        let logs = logs_of(entry, instance)?;
         if let Ok((proof, checkpoint)) = proof_of(entry) {
-            check_proof(entry, log, proof, checkpoint)?;
+            check_proof(entry, &logs, proof, checkpoint)?;
         }
-        check_key_validity(log, times)?;
+        check_key_validity(&logs, times)?;
     }
     Ok(())
 }
 
 fn check_proof(
     entry: &TransparencyLogEntry,
-    log: &TransparencyLog,
+    logs: &[&TransparencyLog],
     proof: &InclusionProof,
     checkpoint: &Checkpoint,
 ) -> Result<(), KeylessError> {
-    if !signed_by(log, checkpoint) {
+    if !logs.iter().any(|log| signed_by(log, checkpoint)) {
         return Err(KeylessError::Contradiction("log id"));
     }
     if proof.root_hash != *checkpoint.root_hash() {
@@ -77,20 +78,25 @@ fn check_second_version(entry: &TransparencyLogEntry, proof: &InclusionProof) ->
     Ok(())
 }
 
-/// A key whose time had ended is one that may be out of its owner's hands.
-fn check_key_validity(log: &TransparencyLog, times: &[Timestamp]) -> Result<(), KeylessError> {
-    let trusted = |time: &Timestamp| log.public_key.valid_for.is_none_or(|window| window.contains(*time));
+/// A key whose time had ended is one that may be out of its owner's hands. A root may give it several times.
+fn check_key_validity(logs: &[&TransparencyLog], times: &[Timestamp]) -> Result<(), KeylessError> {
+    let trusted =
+        |time: &Timestamp| logs.iter().any(|log| log.public_key.valid_for.is_none_or(|window| window.contains(*time)));
     match times.iter().find(|time| !trusted(time)) {
         Some(signed_at) => Err(KeylessError::NotValidThen { part: EvidencePart::LogEntry, signed_at: *signed_at }),
         None => Ok(()),
     }
 }
 
-fn log_of<'a>(entry: &TransparencyLogEntry, root: &'a TrustedRoot) -> Result<&'a TransparencyLog, KeylessError> {
+/// The log of an entry, once for each time for which the root trusts it; at least one.
+fn logs_of<'a>(entry: &TransparencyLogEntry, instance: &'a Instance) -> Result<Vec<&'a TransparencyLog>, KeylessError> {
     let id = &entry.log_id.key_id;
-    let unknown =
-        || KeylessError::Unknown { part: EvidencePart::LogEntry, detail: format!("log {}", shown(&id.to_string())) };
-    root.tlogs.iter().find(|log| log.log_id.key_id == *id).ok_or_else(unknown)
+    let logs: Vec<&TransparencyLog> = instance.logs.iter().filter(|log| log.log_id.key_id == *id).collect();
+    if logs.is_empty() {
+        let detail = format!("log {}", shown(&id.to_string()));
+        return Err(KeylessError::Unknown { part: EvidencePart::LogEntry, detail });
+    }
+    Ok(logs)
 }
 
 fn proof_of(entry: &TransparencyLogEntry) -> Result<(&InclusionProof, &Checkpoint), KeylessError> {

@@ -30,8 +30,8 @@ use sigstore_verify::tsa::TsaAuthority;
 use sigstore_verify::types::bundle::TransparencyLogEntry;
 use sigstore_verify::types::{Artifact, Bundle as SigstoreBundle, DerPublicKey, Sha256Hash, SignatureContent};
 use sigstore_verify::{
-    CertificateError, Error, Policy, PublicKeyVerificationPolicy, TimestampError, VerificationPolicy,
-    VerificationResult,
+    CertificateError, Error, Policy, PublicKeyVerificationPolicy, TimestampError, TransparencyLogError,
+    VerificationPolicy, VerificationResult,
 };
 
 pub use error::{EvidencePart, KeylessError};
@@ -42,7 +42,7 @@ use super::at_most::AtMost;
 use super::bundle::{Bundle, json_error};
 use super::dsse::{self, PAYLOAD_TYPE};
 use super::statement::StatementError;
-use super::verify::Rejection;
+use super::verify::{Proved, Rejection};
 use crate::model::{Digest, DigestError, HashAlgorithm};
 
 /// How far this machine's clock may be behind the one that gave a signature its time: what machines without a time
@@ -77,17 +77,20 @@ pub(super) fn verify(
     evidence: &Evidence,
     trust: &[KeylessTrust],
     now: Timestamp,
-) -> Result<Vec<KeylessFacts>, Rejection> {
+) -> Result<Proved<KeylessFacts>, Rejection> {
     let (whole, artifact) = whole(bundle, evidence)?;
-    let mut facts = Vec::new();
+    let (mut facts, mut not_before) = (Vec::new(), None);
     let mut refusal = KeylessError::NoInstance;
     for root in trust {
         match prove(&whole, Artifact::from(artifact), root, now) {
             Ok(proved) => facts.push(proved),
-            Err(error) => refusal = telling(refusal, error),
+            Err(error) => {
+                not_before = not_before.into_iter().chain(error.not_before()).min();
+                refusal = telling(refusal, error);
+            }
         }
     }
-    if facts.is_empty() { Err(refusal.into()) } else { Ok(facts) }
+    if facts.is_empty() { Err(refusal.into()) } else { Ok(Proved { facts, not_before }) }
 }
 
 /// The bundle as the verifier takes it, with the digest of what it is about.
@@ -114,13 +117,14 @@ pub(super) fn prove(
     trust: &KeylessTrust,
     now: Timestamp,
 ) -> Result<KeylessFacts, KeylessError> {
-    let root = &trust.instance().root;
-    let material = &bundle.verification_material;
-    log::check_known(bundle, root)?;
+    let instance = trust.instance();
+    let (root, material) = (&instance.root, &bundle.verification_material);
+    log::check_known(bundle, instance)?;
     let policy = VerificationPolicy::any_identity();
-    let result = call(bundle, artifact, trust, &policy).map_err(|error| explained(&error, bundle, root))?;
+    let result = call(bundle, artifact, trust, &policy)
+        .map_err(|error| too_early(&error, bundle, now).unwrap_or_else(|| explained(&error, bundle, root)))?;
     let times = result.verified_timestamps();
-    log::check(&material.tlog_entries, root, times)?;
+    log::check(&material.tlog_entries, instance, times)?;
     let signed_at = *times.iter().min().ok_or(KeylessError::Missing("trusted time that it was signed at"))?;
     if times.iter().any(|time| time.duration_since(now) > MAX_CLOCK_SKEW) {
         return Err(KeylessError::Future { signed_at, now });
@@ -143,12 +147,12 @@ pub(super) fn prove_with_key(
     key: DerPublicKey,
     trust: &KeylessTrust,
 ) -> Result<(), KeylessError> {
-    let root = &trust.instance().root;
+    let instance = trust.instance();
     let entries = &bundle.verification_material.tlog_entries;
-    log::check_known(bundle, root)?;
+    log::check_known(bundle, instance)?;
     let policy = PublicKeyVerificationPolicy::new(key);
-    let result = call(bundle, artifact, trust, &policy).map_err(|error| explained(&error, bundle, root))?;
-    log::check(entries, root, result.verified_timestamps())
+    let result = call(bundle, artifact, trust, &policy).map_err(|error| explained(&error, bundle, &instance.root))?;
+    log::check(entries, instance, result.verified_timestamps())
 }
 
 /// The verifier, which is handed what anybody wrote: a panic of it refuses the bundle.
@@ -161,6 +165,15 @@ fn call(
     let verifier = &trust.instance().verifier;
     catch_unwind(AssertUnwindSafe(|| verifier.verify(artifact, bundle, policy)))
         .unwrap_or_else(|_| Err(Error::InvalidBundle("the verifier broke down over it".to_owned())))
+}
+
+/// Whether the verifier did not take it because the log's time is ahead of this machine's clock: it leaves none of the
+/// room for clocks that [`MAX_CLOCK_SKEW`] is, and calls that by the name of a certificate that has ended.
+fn too_early(error: &Error, bundle: &SigstoreBundle, now: Timestamp) -> Option<KeylessError> {
+    let Error::TransparencyLog(TransparencyLogError::IntegratedTime(_)) = error else { return None };
+    let logged = bundle.verification_material.tlog_entries.iter().filter_map(|entry| entry.integrated_time);
+    let signed_at = logged.max().filter(|time| *time > now)?;
+    Some(KeylessError::Future { signed_at, now })
 }
 
 /// The verifier's error in our words. Where it has one kind for two things, a closer look tells them apart.
@@ -237,4 +250,25 @@ fn subject(payload: &[u8]) -> Result<Sha256Hash, StatementError> {
 /// Of 32 bytes.
 fn hash(sha256: &[u8]) -> Result<Sha256Hash, StatementError> {
     Sha256Hash::try_from(sha256).map_err(|_| StatementError::SubjectDigest(DigestError::Hex))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The verifier asks the machine's own clock, so that no time can be given to it here.
+    #[test]
+    fn a_log_time_that_is_ahead_is_told_from_a_certificate_that_has_ended() {
+        let text = include_str!("../../../tests/vectors/oms/v1.0.1-sigstore/model.sig");
+        let bundle = Bundle::parse(text.as_bytes()).unwrap();
+        let super::super::bundle::Material::Keyless(evidence) = &bundle.material else { panic!("keyless") };
+        let (whole, _) = whole(&bundle, evidence).unwrap();
+        let logged = whole.verification_material.tlog_entries[0].integrated_time.unwrap();
+        let ahead = Error::TransparencyLog(TransparencyLogError::IntegratedTime("in the future".to_owned()));
+        let second = SignedDuration::from_secs(1);
+        let early = too_early(&ahead, &whole, logged - second);
+        assert_eq!(early.and_then(|error| error.not_before()), Some(logged));
+        assert_eq!(too_early(&ahead, &whole, logged + second), None);
+        assert_eq!(too_early(&Error::InvalidBundle(String::new()), &whole, logged - second), None);
+    }
 }

@@ -3,10 +3,14 @@
 use std::fmt;
 use std::sync::Arc;
 
+use jiff::SignedDuration;
 use serde_json::Value;
 use sigstore_verify::Verifier;
-use sigstore_verify::trust_root::{SIGSTORE_PRODUCTION_TRUSTED_ROOT, TrustedRoot};
-use sigstore_verify::types::{DerCertificate, TimeRange};
+use sigstore_verify::trust_root::trusted_root::PublicKey;
+use sigstore_verify::trust_root::{
+    CertificateTransparencyLog, SIGSTORE_PRODUCTION_TRUSTED_ROOT, TransparencyLog, TrustedRoot,
+};
+use sigstore_verify::types::{DerCertificate, LogKeyId, TimeRange};
 use x509_cert::Certificate;
 use x509_cert::der::Decode as _;
 
@@ -32,6 +36,8 @@ pub struct KeylessTrust {
 /// A trust root together with what is made of it once for all bundles.
 pub(super) struct Instance {
     pub(super) root: TrustedRoot,
+    /// The logs as the trust root lists them: one may stand there several times, each time for another while.
+    pub(super) logs: Vec<TransparencyLog>,
     pub(super) verifier: Verifier,
 }
 
@@ -78,9 +84,11 @@ impl KeylessTrust {
         let mut root: TrustedRoot = serde_json::from_value(value).map_err(json)?;
         narrow(&mut root);
         refuse_empty(&root)?;
+        let logs = root.tlogs.clone();
+        join_logs(&mut root);
         let verifier =
             Verifier::new(&root).map_err(|error| TrustedRootError::Unusable(shown_to(&error.to_string(), 120)))?;
-        Ok(KeylessTrust { digest, instance: Arc::new(Instance { root, verifier }) })
+        Ok(KeylessTrust { digest, instance: Arc::new(Instance { root, logs, verifier }) })
     }
 
     /// SHA-256 of the root as JSON, written in one way whatever its layout was: names this root. The same for a root
@@ -144,6 +152,56 @@ fn narrowed<'a>(window: &mut Option<TimeRange>, chain: impl Iterator<Item = &'a 
         *window = Some(TimeRange::new(start.max(validity.start), end));
     }
     window.is_none_or(|window| window.end.is_none_or(|end| window.start <= end))
+}
+
+/// Joins what a root lists several times for successive times into one log each, which is all that the verifier takes.
+///
+/// It then trusts a transparency log from the first of its times to the last; that a time lies within one of them is
+/// checked by us. Of logs of certificates it checks the time itself, so that only times without a gap are joined there.
+fn join_logs(root: &mut TrustedRoot) {
+    let mut tlogs: Vec<TransparencyLog> = Vec::new();
+    for log in root.tlogs.drain(..) {
+        match tlogs
+            .iter_mut()
+            .find(|known| same_log((&known.log_id.key_id, &known.public_key), (&log.log_id.key_id, &log.public_key)))
+        {
+            Some(known) => known.public_key.valid_for = hull(known.public_key.valid_for, log.public_key.valid_for),
+            None => tlogs.push(log),
+        }
+    }
+    root.tlogs = tlogs;
+    root.ctlogs.sort_by_key(|log| log.public_key.valid_for.map(|window| window.start));
+    let mut ctlogs: Vec<CertificateTransparencyLog> = Vec::new();
+    for log in root.ctlogs.drain(..) {
+        let known = ctlogs.iter_mut().find(|known| {
+            same_log((&known.log_id.key_id, &known.public_key), (&log.log_id.key_id, &log.public_key))
+                && without_gap(known.public_key.valid_for, log.public_key.valid_for)
+        });
+        match known {
+            Some(known) => known.public_key.valid_for = hull(known.public_key.valid_for, log.public_key.valid_for),
+            None => ctlogs.push(log),
+        }
+    }
+    root.ctlogs = ctlogs;
+}
+
+/// The same id with the same key. The same id with another key is for the verifier to refuse.
+fn same_log(a: (&LogKeyId, &PublicKey), b: (&LogKeyId, &PublicKey)) -> bool {
+    a.0 == b.0 && a.1.raw_bytes == b.1.raw_bytes
+}
+
+/// From the first time to the last; no window is all times.
+fn hull(a: Option<TimeRange>, b: Option<TimeRange>) -> Option<TimeRange> {
+    let (a, b) = (a?, b?);
+    Some(TimeRange::new(a.start.min(b.start), a.end.zip(b.end).map(|(a, b)| a.max(b))))
+}
+
+/// Whether the second begins, at the latest, a second after the first ends: trust roots give whole seconds.
+fn without_gap(first: Option<TimeRange>, second: Option<TimeRange>) -> bool {
+    let Some((end, start)) = first.and_then(|window| window.end).zip(second.map(|window| window.start)) else {
+        return true;
+    };
+    start.duration_since(end) <= SignedDuration::from_secs(1)
 }
 
 /// From when to when a certificate says that it is valid, if it can be read.

@@ -325,6 +325,23 @@ fn pins_describe_who_of_a_root_may_sign() {
 }
 
 #[test]
+fn a_certificate_that_is_not_valid_yet_says_from_when_on_it_is() {
+    let (root, between, _) = good();
+    let early = between.issue(valid(leaf("signer"), YEAR + 1, YEAR + 2));
+    let begins: jiff::Timestamp = format!("{}-01-01T00:00:00Z", YEAR + 1).parse().unwrap();
+    let bundle = early.sign(&model(), &[&between]);
+    let rejection = check(&bundle, &trust(&[&root], Profile::Strict)).unwrap_err();
+    assert_eq!((rejection.code(), rejection.not_before(now())), (SignerExpired, Some(begins)));
+    // By the other profile it counts already.
+    let mut both = trust(&[&root], Profile::Strict);
+    both.certificates.extend(trust(&[&root], Profile::Reference).certificates);
+    let verified = check(&bundle, &both).unwrap();
+    assert_eq!((verified.signers().len(), verified.not_before()), (1, Some(begins)));
+    let ended = between.issue(valid(leaf("signer"), YEAR - 1, YEAR)).sign(&model(), &[&between]);
+    assert_eq!(check(&ended, &trust(&[&root], Profile::Strict)).unwrap_err().not_before(now()), None);
+}
+
+#[test]
 fn a_pinned_signer_expires_nevertheless() {
     let (root, between, _) = good();
     let signer = between.issue(valid(leaf("signer"), YEAR - 1, YEAR));

@@ -137,6 +137,9 @@ fn a_bundle_holds_long_after_its_certificate_and_not_before_it_was_made() {
     assert_eq!(at(60 * 24 * 365 * 10), None);
     assert_eq!(at(-4), None, "clocks differ by minutes");
     assert_eq!(at(-6), Some(UntrustedSigner));
+    let long_before = signed_at - jiff::SignedDuration::from_hours(1);
+    let rejection = check(&second(), &[ours()], &long_before.to_string()).unwrap_err();
+    assert_eq!(rejection.not_before(long_before), Some(signed_at), "it is worth another look then");
 }
 
 #[test]
@@ -201,7 +204,15 @@ fn what_is_no_root_is_refused_with_what_to_do() {
             "no certificate authority that is valid at any time",
         ),
         ("no key", text(|r| r["tlogs"][0]["publicKey"]["rawBytes"] = json!("AAAA")), "cannot be used"),
-        ("two logs of one id", text(|r| r["tlogs"] = json!([r["tlogs"][0], r["tlogs"][0]])), "duplicate"),
+        (
+            "two logs of one id",
+            text(|r| {
+                let mut other = json_of("keyless/other_root.json")["tlogs"][0].clone();
+                other["logId"] = r["tlogs"][0]["logId"].clone();
+                r["tlogs"].as_array_mut().unwrap().push(other);
+            }),
+            "duplicate",
+        ),
         (
             "no certificate",
             text(|r| r["certificateAuthorities"][0]["certChain"]["certificates"][0]["rawBytes"] = json!("AAAA")),
@@ -250,6 +261,47 @@ fn each_authority_counts_for_its_time_only() {
     let ended = window("tlogs", "end", &before);
     let rejection = check(&second(), &[ended], NOW).unwrap_err();
     assert!(matches!(rejection, Rejection::Keyless(KeylessError::NotValidThen { .. })), "{rejection}");
+}
+
+/// A root may list one log several times, each time for another while.
+#[test]
+fn a_log_that_is_listed_twice_counts_for_both_times() {
+    let signed_at = facts(&second(), &[ours()])[0].signed_at;
+    let from_now = |minutes: i64| json!((signed_at + jiff::SignedDuration::from_mins(minutes)).to_string());
+    let twice = |list: &'static str, first: (i64, i64), then: (i64, i64)| {
+        root(|root| {
+            let mut again = root[list][0].clone();
+            for (log, (start, end)) in [(&mut root[list][0], first), (&mut again, then)] {
+                log["publicKey"]["validFor"] = json!({ "start": from_now(start), "end": from_now(end) });
+            }
+            root[list].as_array_mut().unwrap().push(again);
+        })
+    };
+    for (first, then, expected) in [
+        ((-60, 60), (60, 90), None),
+        ((-90, -60), (-60, 60), None),
+        ((-60, 60), (-60, 60), None),
+        ((-90, -60), (60, 90), Some(UntrustedSigner)),
+        ((-90, -60), (-60, -30), Some(UntrustedSigner)),
+    ] {
+        assert_eq!(code(&second(), &twice("tlogs", first, then).unwrap()), expected, "{first:?} {then:?}");
+    }
+    assert_eq!(code(&second(), &twice("ctlogs", (-90, -60), (-60, 60)).unwrap()), None);
+    // The verifier looks at one window for each log of certificates: times with a gap between them cannot be given to it.
+    let error = twice("ctlogs", (-90, -60), (60, 90)).unwrap_err();
+    assert!(error.to_string().contains("duplicate"), "{error}");
+}
+
+/// The verifier makes a tree of what Rekor v1 logged before it has checked a signature.
+#[test]
+fn a_statement_that_rekor_v1_logged_is_bounded() {
+    let of_length = |bytes: usize| {
+        let mut bundle = first();
+        bundle["dsseEnvelope"]["payload"] = json!(STANDARD.encode(vec![b' '; bytes]));
+        code(&bundle, &public_good())
+    };
+    assert_eq!(of_length((16 << 20) + 1), Some(RejectionCode::TooLarge));
+    assert_eq!(of_length(16 << 20), Some(RejectionCode::MalformedBundle), "it is looked at, and is no JSON");
 }
 
 #[test]
