@@ -74,7 +74,7 @@ fn a_genuine_keyless_model_serves_for_its_identity_and_no_other() {
         (&json!("Keyless"), &json!(IDENTITY), &json!(ISSUER))
     );
     for proof in ["signedAt", "trust", "log"] {
-        assert!(signer[proof].is_string(), "no {proof} in {signer}");
+        assert!(signer["proofs"][0][proof].is_string(), "no {proof} in {signer}");
     }
     served(&tenant, "chat");
 
@@ -108,14 +108,15 @@ fn a_certificate_serves_for_its_name_and_no_other() {
     let model = found(&tenant)["models"][0].clone();
     let signer = &model["signers"][0];
     assert_eq!(
-        (&signer["kind"], &signer["names"], &signer["profile"]),
+        (&signer["kind"], &signer["names"], &signer["proofs"][0]["profile"]),
         (&json!("Certificate"), &json!([format!("uri:{SPIFFE}")]), &json!("Strict"))
     );
     assert_eq!(signer["subject"], "CN=leaf,O=Acme");
-    for proof in ["fingerprint", "notAfter", "root", "trust"] {
-        assert!(signer[proof].is_string(), "no {proof} in {signer}");
+    assert!(signer["fingerprint"].is_string(), "{signer}");
+    for field in ["notAfter", "root", "trust"] {
+        assert!(signer["proofs"][0][field].is_string(), "no {field} in {signer}");
     }
-    assert_eq!(signer["chain"].as_array().map(Vec::len), Some(1), "{signer}");
+    assert_eq!(signer["proofs"][0]["chain"].as_array().map(Vec::len), Some(1), "{signer}");
     assert_eq!(model["signerExpiresAt"], signer["notAfter"]);
     let metrics = tenant.cluster().metrics("operator");
     let expiry =

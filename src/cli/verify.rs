@@ -13,12 +13,10 @@ use super::model_flags::{Model, ModelFlags};
 use super::progress::Bar;
 use super::verify_output::{Satisfied, VerifyOutput};
 use super::{Exit, Output, UsageError, sentence};
-use crate::api::v1alpha1::{Detail, OtherBundle, SignerStatus, UnknownCode};
+use crate::api::v1alpha1::{Detail, OtherBundle, SignerKind, SignerStatus, UnknownCode};
 use crate::clock;
 use crate::decision::check_signers;
-use crate::facts::{
-    Examined, Extent, Finding, Outcome, Place, Report, Request, SignatureLocation, SignerFact, examine,
-};
+use crate::facts::{Examined, Extent, Finding, Outcome, Place, Report, Request, SignatureLocation, Signers, examine};
 use crate::model::shown;
 use crate::policy::CompiledPolicies;
 use crate::signature::TrustMaterial;
@@ -69,7 +67,7 @@ impl Flags {
     pub(super) fn run(self, out: &mut dyn Write) -> Result<Exit, UsageError> {
         let Settings { request, policies, shown_model, output } = self.settings()?;
         let (now, satisfied) = (clock::now(), RefCell::new(Vec::new()));
-        let admit = |signers: &[SignerFact], others: &[OtherBundle]| {
+        let admit = |signers: &Signers, others: &[OtherBundle]| {
             *satisfied.borrow_mut() = satisfied_by(&policies, signers, others, now)?;
             Ok(())
         };
@@ -134,11 +132,11 @@ fn trust_of(policies: &CompiledPolicies) -> Result<TrustMaterial, String> {
 /// Who of those who were named has signed, for each policy; or what is missing. Admission asks the same.
 fn satisfied_by(
     policies: &CompiledPolicies,
-    signers: &[SignerFact],
+    signers: &Signers,
     others: &[OtherBundle],
     now: Timestamp,
 ) -> Result<Vec<Satisfied>, Finding> {
-    let signers: Vec<SignerStatus> = signers.iter().map(SignerStatus::from).collect();
+    let signers = signers.statuses();
     let mut satisfied = Vec::new();
     for policy in policies.iter() {
         match check_signers(policy, &signers, others, now) {
@@ -171,17 +169,26 @@ fn print(out: &mut dyn Write, model: &str, report: &Report) -> io::Result<()> {
     writeln!(out, "{}", sentence(verdict, model, message, code))
 }
 
+/// A signer in full: nothing of its fingerprints is cut.
+fn in_words(signer: &SignerStatus) -> String {
+    let text = |text: &Option<String>| shown(text.as_deref().unwrap_or_default());
+    match signer.kind {
+        SignerKind::Key => format!("key {}", signer.fingerprint.as_deref().unwrap_or_default()),
+        SignerKind::Certificate => {
+            let mut roots: Vec<&str> = signer.proofs.iter().filter_map(|proof| proof.root.as_deref()).collect();
+            roots.dedup();
+            format!("{} (root {})", text(&signer.subject), roots.join(", "))
+        }
+        SignerKind::Keyless => format!("{} (known to {})", text(&signer.identity), text(&signer.issuer)),
+    }
+}
+
 fn print_verified(out: &mut dyn Write, model: &str, report: &Report) -> io::Result<()> {
     let (files, bytes) = (report.files.unwrap_or_default(), report.bytes.unwrap_or_default());
     writeln!(out, "{}", heading("Verified", model, files, bytes, report.duration_ms as f64 / 1000.0))?;
     let mut rows = Rows::new(out);
-    for signer in &report.signers {
-        let signer = match signer {
-            SignerFact::Key { fingerprint } => format!("key {fingerprint}"),
-            SignerFact::Certificate { subject, root, .. } => format!("{} (root {root})", shown(subject)),
-            SignerFact::Keyless { identity, issuer, .. } => format!("{} (known to {})", shown(identity), shown(issuer)),
-        };
-        rows.row("signed by", &signer)?;
+    for signer in report.signers.statuses() {
+        rows.row("signed by", &in_words(&signer))?;
     }
     let digests = [("model digest", report.model_digest), ("manifest digest", report.manifest_digest)];
     for (name, digest) in digests {

@@ -10,13 +10,13 @@ use crate::generate::Artifact;
 use crate::model::ContentMismatch;
 
 /// The version of the form. Fields may be added to it; one that is taken away or means something else makes a new one.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// The result of `weighbridge verify --output json`: one object in one line. Fields that do not apply are absent.
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct VerifyOutput {
-    /// Version of this form: 1.
+    /// Version of this form: 2.
     version: u32,
     /// The model, as it was named on the command line.
     model: String,
@@ -46,7 +46,7 @@ pub(super) struct VerifyOutput {
     /// How many bytes of them were hashed.
     #[serde(skip_serializing_if = "Option::is_none")]
     bytes: Option<u64>,
-    /// Who signed, and what proved it: once for each set of roots or Sigstore instance that does.
+    /// Who signed, and what proves each of them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     signers: Vec<SignerStatus>,
     /// Who of those who were named has signed, for each policy.
@@ -127,7 +127,7 @@ impl VerifyOutput {
             manifest_digest: report.manifest_digest.map(|digest| digest.to_string()),
             files: report.files,
             bytes: report.bytes,
-            signers: report.signers.iter().map(SignerStatus::from).collect(),
+            signers: report.signers.statuses(),
             satisfied,
             other_bundles: report.other_bundles,
             differences: mismatch.map(differences),

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 
 use super::Finding;
-use super::signers::{expires_at, has_expired, marks, signer, words};
-use crate::api::v1alpha1::{OtherBundle, RefusedCode, SignerStatus};
+use super::signers::{ends, has_expired, is_valid, marks, proved, words};
+use crate::api::v1alpha1::{OtherBundle, RefusedCode, SignerProof, SignerStatus};
 use crate::model::shown;
 use crate::policy::CompiledPolicy;
 use crate::signature::Signer;
@@ -24,16 +24,14 @@ pub fn check<'a>(
     other_bundles: &[OtherBundle],
     now: Timestamp,
 ) -> Result<&'a str, (RefusedCode, Finding)> {
-    let (expired, valid): (Vec<&SignerStatus>, Vec<&SignerStatus>) =
-        signers.iter().partition(|signer| has_expired(signer, now));
-    let (satisfied, first) = count(policy, &valid);
+    let (satisfied, first) = count(policy, signers, |signer, proof| is_valid(signer, proof, now));
     if let Some(first) = first.filter(|_| satisfied >= policy.required) {
         return Ok(first);
     }
-    let all: Vec<&SignerStatus> = signers.iter().collect();
-    if count(policy, &all).0 >= policy.required {
-        return Err((RefusedCode::SignerExpired, ended(&expired)));
+    if count(policy, signers, |_, _| true).0 >= policy.required {
+        return Err((RefusedCode::SignerExpired, ended(signers, now)));
     }
+    let valid: Vec<&SignerStatus> = signers.iter().filter(|signer| !has_expired(signer, now)).collect();
     let finding = match first {
         Some(_) => Finding {
             what: format!(
@@ -54,8 +52,12 @@ pub fn check<'a>(
 }
 
 /// How many authorities have a signer of their own, and the first that has any.
-fn count<'a>(policy: &'a CompiledPolicy, signers: &[&SignerStatus]) -> (usize, Option<&'a str>) {
-    let known: Vec<Signer> = signers.iter().filter_map(|status| signer(status)).collect();
+fn count<'a>(
+    policy: &'a CompiledPolicy,
+    signers: &[SignerStatus],
+    counts: impl Fn(&SignerStatus, &SignerProof) -> bool,
+) -> (usize, Option<&'a str>) {
+    let known: Vec<Signer> = signers.iter().flat_map(|status| proved(status, |proof| counts(status, proof))).collect();
     let holders = distinct(&known);
     let accepts: Vec<Vec<bool>> = (policy.authorities.iter())
         .map(|authority| {
@@ -104,10 +106,11 @@ fn pairs(accepts: &[Vec<bool>], columns: usize) -> usize {
     (0..accepts.len()).filter(|row| place(*row, accepts, &mut vec![false; columns], &mut taken)).count()
 }
 
-fn ended(expired: &[&SignerStatus]) -> Finding {
-    let first = expired.iter().min_by_key(|signer| expires_at(signer));
-    let end = first.and_then(|signer| expires_at(signer)).map(|end| format!(" on {}", end.strftime("%Y-%m-%d")));
-    let holder = first.map(|signer| format!(" of {}", words(signer)));
+fn ended(signers: &[SignerStatus], now: Timestamp) -> Finding {
+    let ended = signers.iter().flat_map(|signer| ends(signer).map(move |end| (end, signer)));
+    let first = ended.filter(|(end, _)| *end < now).min_by_key(|(end, _)| *end);
+    let end = first.map(|(end, _)| format!(" on {}", end.strftime("%Y-%m-%d")));
+    let holder = first.map(|(_, signer)| format!(" of {}", words(signer)));
     Finding {
         what: format!("the certificate{} ended{}", holder.unwrap_or_default(), end.unwrap_or_default()),
         fix: "have it signed again, with a certificate that is valid".to_owned(),

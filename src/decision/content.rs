@@ -8,7 +8,7 @@ use crate::api::v1alpha1::{
     Code, FindingCode, ModelStatus, ModelVerificationSpec, RefusedCode, UnknownCode, VerdictKind,
 };
 use crate::model::{shown, shown_to};
-use crate::policy::{CompiledPolicy, PolicyName, TrustSet};
+use crate::policy::{CompiledPolicy, PolicyName};
 use crate::workload::{ModelUse, Source, Unresolved};
 
 /// How much of a sentence that a record or the cluster brings is shown: what fits into two lines of a denial.
@@ -110,7 +110,8 @@ fn checks(
         return Err(pending(name, currency, records::awaited(record, present)));
     };
     content.facts = Some(facts(record, model));
-    let sound = model_is_sound(scene, policy, record, model).and_then(|()| signers_are_trusted(scene, policy, model));
+    let sound =
+        model_is_sound(scene, policy, record, model).and_then(|()| signers_are_trusted(scene, policy, record, model));
     match sound {
         // What was refused stays so until it was read again: a tenant could bring about Unknown by touching a file.
         Err(obstacle) if obstacle.is_refusal() => Err(obstacle),
@@ -260,11 +261,9 @@ fn model_is_sound(
     match (model.verdict, model.reason) {
         (VerdictKind::Verified, _) if model.content_verified && model.signature_verified => Ok(()),
         (VerdictKind::Refused, Some(FindingCode::Refused(RefusedCode::UntrustedSigner)))
-            if cluster_trusts_others(scene, policy, record) =>
+            if was_listed_since(scene, policy, record) =>
         {
-            let what = "no listed signer had signed it, and the listed signers have changed since it was read";
-            let code = UnknownCode::NotVerifiedYet;
-            Err(Obstacle::unknown(code, what, remedy(code.into())))
+            Err(listed_since())
         }
         (VerdictKind::Refused, Some(FindingCode::Refused(RefusedCode::UntrustedSigner))) => {
             let code = RefusedCode::UntrustedSigner;
@@ -284,12 +283,11 @@ fn model_is_sound(
     }
 }
 
-/// Whether the cluster's policies trust others than when the record was made, so that nobody can say whether one of those
-/// has signed. What a namespace's own policies list makes nothing unknown: else whoever writes one could have a model let
-/// in that is refused. Under these it stays refused until it was read again.
-fn cluster_trusts_others(scene: &Scene<'_>, policy: &CompiledPolicy, record: &Record) -> bool {
-    let then = record.status.trust_digest.as_deref().map(TrustSet::cluster_half);
-    matches!(policy.name, PolicyName::Cluster(_)) && then != Some(TrustSet::cluster_half(scene.trust_digest()))
+/// Whether a policy of the cluster lists somebody whom the read was not given, so that nobody can say whether he has
+/// signed. What a namespace's own policies list makes nothing unknown: else whoever writes one could have a model let in
+/// that is refused. Under these it stays refused until it was read again.
+fn was_listed_since(scene: &Scene<'_>, policy: &CompiledPolicy, record: &Record) -> bool {
+    matches!(policy.name, PolicyName::Cluster(_)) && !scene.was_given(&record.status, policy)
 }
 
 /// What a verifier says is wrong, without what it says to do about that after the last semicolon: a denial has advice of
@@ -299,13 +297,23 @@ fn without_advice(message: &str) -> String {
     shown_to(what, MAX_MESSAGE_CHARS)
 }
 
+/// The signers that were found satisfy only who is listed now: one that was taken off the list counts no longer, at once.
+/// Whether somebody who was listed since has signed, only another look at the bundle can tell.
 fn signers_are_trusted<'a>(
     scene: &Scene<'_>,
     policy: &'a CompiledPolicy,
+    record: &Record,
     model: &ModelStatus,
 ) -> Result<&'a str, Obstacle> {
-    authorities::check(policy, &model.signers, &model.other_bundles, scene.now)
-        .map_err(|(code, finding)| Obstacle::refused(code, finding))
+    authorities::check(policy, &model.signers, &model.other_bundles, scene.now).map_err(|(code, finding)| {
+        if was_listed_since(scene, policy, record) { listed_since() } else { Obstacle::refused(code, finding) }
+    })
+}
+
+fn listed_since() -> Obstacle {
+    let what = "no listed signer had signed it, and others were listed since it was read";
+    let code = UnknownCode::NotVerifiedYet;
+    Obstacle::unknown(code, what, remedy(code.into()))
 }
 
 fn record_is_young(scene: &Scene<'_>, policy: &CompiledPolicy, record: &Record) -> Result<(), Obstacle> {

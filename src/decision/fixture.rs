@@ -97,7 +97,7 @@ pub(crate) fn store() -> BackingStore {
     BackingStore::Csi { driver: "ebs.csi.aws.com".into(), handle: "vol-1".into() }
 }
 
-/// A record of a path that was found intact and signed by key A.
+/// A record of a path that was found intact and signed by key A, when A and B were trusted.
 pub(crate) fn verified_record(path: &str) -> Record {
     let spec = ModelVerificationSpec::of_claim("models", path);
     let source = ReadSource {
@@ -123,13 +123,16 @@ pub(crate) fn verified_record(path: &str) -> Record {
         content_verified: true,
         signature_verified: true,
         other_bundles: vec![],
+        allow_symlinks: false,
         signers: vec![signed_by(fixtures::KEY_A)],
+        not_before: None,
         signer_expires_at: None,
     };
     let status = ModelVerificationStatus {
         observed_generation: Some(1),
         source: Some(source),
         verified_at: Some(Time(now() - SignedDuration::from_hours(1))),
+        trust: [fixtures::KEY_A, fixtures::KEY_B].map(|pem| format!("key {}", fingerprint(pem))).into(),
         models: vec![model],
         ..Default::default()
     };

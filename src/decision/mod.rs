@@ -26,7 +26,7 @@ mod writers;
 
 pub use authorities::check as check_signers;
 pub use evidence::*;
-pub use signers::{expires_at, has_expired};
+pub use signers::{ends, has_expired};
 pub use storage::{SINGLE_WRITER_DRIVERS, check as check_storage};
 pub use text::{audit_annotations, deny_text, waiting_cures, warnings};
 

@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use super::{ClaimFacts, Evidence, NamespaceFacts};
-use crate::policy::{CompiledPolicies, CompiledPolicy};
+use crate::api::v1alpha1::ModelVerificationStatus;
+use crate::policy::{CompiledAuthority, CompiledPolicies, CompiledPolicy, TrustSet};
 use crate::workload::{ModelUse, Subject};
 
 /// The arguments of a decision, with the namespace looked up.
@@ -51,6 +52,14 @@ impl<'a> Scene<'a> {
             let labels = self.namespace.map(|facts| facts.labels.clone()).unwrap_or_default();
             self.all.trust_for(&self.subject.namespace, &labels).digest()
         })
+    }
+
+    /// Whether a read was given all that a policy trusts: then whom it did not find has not signed. What else it was given,
+    /// and what other policies trust by now, changes nothing about that.
+    pub(super) fn was_given(&self, status: &ModelVerificationStatus, policy: &CompiledPolicy) -> bool {
+        let mut names = policy.authorities.iter().map(CompiledAuthority::trust_name);
+        status.trust_digest.as_deref().map(TrustSet::cluster_half) == Some(TrustSet::cluster_half(self.trust_digest()))
+            || names.all(|name| status.trust.iter().any(|given| given == name))
     }
 
     /// What is known of the claim behind a use.

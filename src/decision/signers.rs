@@ -4,57 +4,61 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 
-use crate::api::v1alpha1::{CertificateProfile, SignerKind, SignerStatus};
+use crate::api::v1alpha1::{CertificateProfile, SignerKind, SignerProof, SignerStatus};
 use crate::model::{Digest, shown};
 use crate::signature::{AlternativeName, CertificateFacts, KeylessFacts, Profile, Signer};
 
 /// How much of a fingerprint is shown: as much as tells keys apart at a glance. The whole one stands in the status.
 const SHOWN_FINGERPRINT_CHARS: usize = "sha256:".len() + 16;
 
-/// The signer that a record speaks of. A field that is absent, or that cannot be read, makes it nobody.
-pub(super) fn signer(status: &SignerStatus) -> Option<Signer> {
-    let SignerStatus {
-        kind,
-        fingerprint,
-        subject,
-        issuer,
-        names,
-        not_after,
-        profile,
-        chain,
-        root,
-        identity,
-        signed_at,
-        log,
-        timestamp_authority,
-        trust,
-    } = status;
-    let digest = |text: &Option<String>| text.as_ref()?.parse::<Digest>().ok();
-    Some(match kind {
-        SignerKind::Key => Signer::Key { fingerprint: digest(fingerprint)? },
-        SignerKind::Certificate => Signer::Certificate(CertificateFacts {
-            fingerprint: digest(fingerprint)?,
-            subject: subject.clone()?,
-            issuer: issuer.clone()?,
-            names: names.iter().map(|name| alternative_name(name)).collect::<Option<_>>()?,
-            not_after: not_after.as_ref()?.0,
-            chain: chain.iter().map(|text| text.parse().ok()).collect::<Option<_>>()?,
-            root: digest(root)?,
-            trust: digest(trust)?,
-            profile: match (*profile)? {
-                CertificateProfile::Strict => Profile::Strict,
-                CertificateProfile::Reference => Profile::Reference,
-            },
-        }),
-        SignerKind::Keyless => Signer::Keyless(KeylessFacts {
-            identity: identity.clone()?,
-            issuer: issuer.clone()?,
-            signed_at: signed_at.as_ref()?.0,
-            trust: digest(trust)?,
-            log: log.clone(),
-            timestamp_authority: timestamp_authority.clone(),
-        }),
+/// The signer that a record speaks of, once for each proof of it that `counts`. A field that is absent, or that cannot be
+/// read, makes it nobody.
+pub(super) fn proved(status: &SignerStatus, counts: impl Fn(&SignerProof) -> bool) -> Vec<Signer> {
+    match status.kind {
+        SignerKind::Key => {
+            digest(&status.fingerprint).map(|fingerprint| Signer::Key { fingerprint }).into_iter().collect()
+        }
+        SignerKind::Certificate => {
+            let proofs = status.proofs.iter().filter(|proof| counts(proof));
+            proofs.filter_map(|proof| certificate(status, proof)).map(Signer::Certificate).collect()
+        }
+        SignerKind::Keyless => {
+            let proofs = status.proofs.iter().filter(|proof| counts(proof));
+            proofs.filter_map(|proof| keyless(status, proof)).map(Signer::Keyless).collect()
+        }
+    }
+}
+
+fn certificate(status: &SignerStatus, proof: &SignerProof) -> Option<CertificateFacts> {
+    Some(CertificateFacts {
+        fingerprint: digest(&status.fingerprint)?,
+        subject: status.subject.clone()?,
+        issuer: status.issuer.clone()?,
+        names: status.names.iter().map(|name| alternative_name(name)).collect::<Option<_>>()?,
+        not_after: proof.not_after.as_ref()?.0,
+        chain: proof.chain.iter().map(|text| text.parse().ok()).collect::<Option<_>>()?,
+        root: digest(&proof.root)?,
+        trust: digest(&proof.trust)?,
+        profile: match proof.profile? {
+            CertificateProfile::Strict => Profile::Strict,
+            CertificateProfile::Reference => Profile::Reference,
+        },
     })
+}
+
+fn keyless(status: &SignerStatus, proof: &SignerProof) -> Option<KeylessFacts> {
+    Some(KeylessFacts {
+        identity: status.identity.clone()?,
+        issuer: status.issuer.clone()?,
+        signed_at: proof.signed_at.as_ref()?.0,
+        trust: digest(&proof.trust)?,
+        log: proof.log.clone(),
+        timestamp_authority: proof.timestamp_authority.clone(),
+    })
+}
+
+fn digest(text: &Option<String>) -> Option<Digest> {
+    text.as_ref()?.parse().ok()
 }
 
 fn alternative_name(text: &str) -> Option<AlternativeName> {
@@ -68,16 +72,27 @@ fn alternative_name(text: &str) -> Option<AlternativeName> {
     }
 }
 
-/// When a signer stops to count by itself: a certificate of the profile `Strict` is one that is valid now. A certificate
-/// without an end has ended.
-pub fn expires_at(signer: &SignerStatus) -> Option<Timestamp> {
-    let strict = signer.kind == SignerKind::Certificate && signer.profile != Some(CertificateProfile::Reference);
-    strict.then(|| signer.not_after.as_ref().map_or(Timestamp::MIN, |end| end.0))
+/// When each proof of a signer stops to count by itself, if it does.
+pub fn ends(signer: &SignerStatus) -> impl Iterator<Item = Timestamp> {
+    signer.proofs.iter().filter_map(|proof| end_of(signer, proof))
 }
 
-/// Whether it no longer counts (RFC 5280, 4.1.2.5: the last moment is still within).
+/// When a proof stops to count by itself: a certificate of the profile `Strict` is one that is valid now. A certificate
+/// without an end has ended.
+fn end_of(signer: &SignerStatus, proof: &SignerProof) -> Option<Timestamp> {
+    let strict = signer.kind == SignerKind::Certificate && proof.profile != Some(CertificateProfile::Reference);
+    strict.then(|| proof.not_after.as_ref().map_or(Timestamp::MIN, |end| end.0))
+}
+
+/// Whether a proof still counts (RFC 5280, 4.1.2.5: the last moment is still within).
+pub(super) fn is_valid(signer: &SignerStatus, proof: &SignerProof, now: Timestamp) -> bool {
+    end_of(signer, proof).is_none_or(|end| end >= now)
+}
+
+/// Whether no proof of a signer counts any longer.
 pub fn has_expired(signer: &SignerStatus, now: Timestamp) -> bool {
-    expires_at(signer).is_some_and(|end| end < now)
+    let certified = signer.kind == SignerKind::Certificate;
+    certified && !signer.proofs.iter().any(|proof| is_valid(signer, proof, now))
 }
 
 /// By what one signer is told from another: those who share any of this are taken for one. The key, and the names that a

@@ -231,16 +231,41 @@ fn age_is_a_matter_of_the_policy() {
 }
 
 #[test]
-fn keys_that_changed_since_need_another_read() {
-    let untrusted = || {
+fn who_was_listed_since_may_have_signed() {
+    let stored = || {
         let code = FindingCode::Refused(RefusedCode::UntrustedSigner);
         World::new().found(VerdictKind::Refused, code, "signed by a key that nobody listed")
     };
-    check("another set of keys", untrusted(), &["NotVerifiedYet"]);
-    let trust = compile(&[policy(json!({}))]);
-    let labels = World::new().namespace.unwrap().labels;
-    let digest = trust.trust_for("team", &labels).digest();
-    check("the same set of keys", untrusted().status(|it| it.trust_digest = Some(digest)), &["UntrustedSigner"]);
+    let decided = || World::new().model(|model| model.signers = vec![signed_by(fixtures::KEY_B)]);
+    for (what, untrusted) in [("stored", stored as fn() -> World), ("decided", decided)] {
+        let given = |pem: &str| vec![format!("key {}", fingerprint(pem))];
+        let of = |trust: Vec<String>| untrusted().status(|status| status.trust = trust);
+        check(&format!("{what}: all that is listed"), of(given(fixtures::KEY_A)), &["UntrustedSigner"]);
+        check(&format!("{what}: another key"), of(given(fixtures::KEY_B)), &["NotVerifiedYet"]);
+        check(&format!("{what}: unknown what"), of(Vec::new()), &["NotVerifiedYet"]);
+        let trust = compile(&[policy(json!({}))]);
+        let labels = World::new().namespace.unwrap().labels;
+        let digest = trust.trust_for("team", &labels).digest();
+        let same = of(Vec::new()).status(|status| status.trust_digest = Some(digest));
+        check(&format!("{what}: the same set of keys"), same, &["UntrustedSigner"]);
+        let elsewhere = json!({ "authorities": [{ "name": "c", "key": { "data": fixtures::KEY_C } }] });
+        let other = of(given(fixtures::KEY_A)).with(|world| world.policies.push(named_policy("other", elsewhere)));
+        check(&format!("{what}: another policy lists another"), other.clone(), &["NotVerifiedYet", "UntrustedSigner"]);
+        let says =
+            |name: &str| other.decide().violations.iter().find(|it| it.policy == name).map(|it| it.code.as_str());
+        assert_eq!((says("production"), says("other")), (Some("UntrustedSigner"), Some("NotVerifiedYet")), "{what}");
+    }
+}
+
+#[test]
+fn who_is_taken_off_the_list_counts_no_longer_at_once() {
+    let only_b = || World::new().under(json!({ "authorities": [{ "name": "b", "key": { "data": fixtures::KEY_B } }] }));
+    check("read when both were listed", only_b(), &["UntrustedSigner"]);
+    let admits = only_b().with(|world| {
+        let spec = json!({ "unknown": "Warn", "authorities": [{ "name": "b", "key": { "data": fixtures::KEY_B } }] });
+        world.policies = vec![policy(spec)];
+    });
+    assert!(!admits.decide().allowed(), "no moment in which what is unknown passes");
 }
 
 #[test]

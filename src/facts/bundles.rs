@@ -37,8 +37,14 @@ struct Looked {
     signers: Result<Vec<Signer>, Rejection>,
 }
 
-/// Reads and verifies all bundles of a model. An error is about the first of them, if none is a bundle.
-pub(super) fn look(located: &mut Located, trust: &TrustMaterial, now: Timestamp) -> Result<Bundles, Rejection> {
+/// Reads and verifies all bundles of a model. An error is about the first of them, if none is a bundle. `not_before` says
+/// when time alone will make more of them hold, also if there is an error.
+pub(super) fn look(
+    located: &mut Located,
+    trust: &TrustMaterial,
+    now: Timestamp,
+    not_before: &mut Option<Timestamp>,
+) -> Result<Bundles, Rejection> {
     let mut looked: Vec<Looked> = Vec::new();
     let mut used: Option<(usize, Statement)> = None;
     let mut first_error = None;
@@ -48,7 +54,7 @@ pub(super) fn look(located: &mut Located, trust: &TrustMaterial, now: Timestamp)
         Some((Some(name.clone()), shown(located.root.join(name).as_ref().unwrap_or(name).as_str()), bytes))
     });
     for (name, at, bytes) in std::iter::once(first).chain(more) {
-        let (statement, signers) = match look_at(bytes, trust, now) {
+        let (statement, signers) = match look_at(bytes, trust, now, not_before) {
             Ok(found) => found,
             Err(rejection) => {
                 first_error.get_or_insert(rejection);
@@ -81,11 +87,15 @@ fn look_at(
     bytes: Vec<u8>,
     trust: &TrustMaterial,
     now: Timestamp,
+    not_before: &mut Option<Timestamp>,
 ) -> Result<(Statement, Result<Vec<Signer>, Rejection>), Rejection> {
     let bundle = Bundle::parse(&bytes)?;
     // A large bundle is not kept in memory next to what was read from it.
     drop(bytes);
-    match verify(&bundle, trust, now) {
+    let verified = verify(&bundle, trust, now);
+    let later = verified.as_ref().map_or_else(|rejection| rejection.not_before(now), |verified| verified.not_before());
+    *not_before = (*not_before).into_iter().chain(later).min();
+    match verified {
         Ok(verified) => {
             let (signers, statement) = verified.into_parts();
             Ok((statement, Ok(signers)))

@@ -18,9 +18,11 @@ mod pace;
 mod read;
 mod report;
 mod request;
+mod signers;
 
 pub use finding::Finding;
 pub use measure::{Measure, Measured, measure};
 pub use read::{Admit, Examined, examine, read};
-pub use report::{Extent, LeftOut, MAX_REPORT_BYTES, Outcome, Report, ReportError, SignerFact, whole};
+pub use report::{Extent, LeftOut, MAX_REPORT_BYTES, Outcome, Report, ReportError, whole};
 pub use request::{NoProgress, Place, Progress, Request, SignatureLocation, default_threads};
+pub use signers::Signers;

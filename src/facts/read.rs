@@ -8,8 +8,9 @@ use super::bundles::{self, Bundles};
 use super::content;
 use super::finding::Finding;
 use super::locate::locate;
-use super::report::{Extent, MAX_PATH_BYTES, Outcome, Report, SignerFact};
+use super::report::{Extent, MAX_PATH_BYTES, Outcome, Report};
 use super::request::{Place, Progress, Request};
+use super::signers::Signers;
 use crate::api::v1alpha1::{Code, OtherBundle, UnknownCode};
 use crate::model::ContentMismatch;
 use crate::signature::{Rejection, RejectionCode, TrustMaterial};
@@ -24,7 +25,7 @@ pub struct Examined {
 }
 
 /// Says whether those who signed may sign; asked before any file is read.
-pub type Admit<'a> = &'a dyn Fn(&[SignerFact], &[OtherBundle]) -> Result<(), Finding>;
+pub type Admit<'a> = &'a dyn Fn(&Signers, &[OtherBundle]) -> Result<(), Finding>;
 
 /// Reads a model and says what was found, whoever signed it. Blocks until all of it is read.
 pub fn read(request: &Request, trust: &TrustMaterial, now: Timestamp, progress: &dyn Progress) -> Report {
@@ -67,21 +68,23 @@ fn gather(
     report.model_root = Some(located.root.to_string());
     report.bundle = Some(located.bundle_at.clone());
     report.signature_verified = Some(false);
-    let Bundles { at, manifest_digest, statement, signers, others, names } = bundles::look(&mut located, trust, now)?;
+    let looked = bundles::look(&mut located, trust, now, &mut report.not_before)?;
+    let Bundles { at, manifest_digest, statement, signers, others, names } = looked;
     report.bundle = Some(at);
     report.other_bundles = others;
     let signature = match signers {
         Ok(signers) => {
             report.signature_verified = Some(true);
-            report.signers = signers.into_iter().map(SignerFact::from).collect();
+            report.signers = signers.into();
             Ok(())
         }
-        Err(rejection) if is_worth_reading(&rejection, &request.place) => Err(Finding::from(rejection)),
+        Err(rejection) if is_worth_reading(&rejection, &request.place, now) => Err(Finding::from(rejection)),
         Err(rejection) => return Err(rejection.into()),
     };
     report.model_digest = Some(statement.manifest.root_digest());
     report.manifest_digest = Some(manifest_digest);
     report.files = Some(statement.manifest.files().len() as u64);
+    report.allow_symlinks = statement.serialization.allow_symlinks;
     if signature.is_ok() {
         admit(&report.signers, &report.other_bundles)?;
     }
@@ -101,9 +104,10 @@ fn gather(
 }
 
 /// Whether the content is worth reading although nobody who is trusted signed it: in a cluster, where trust may be given
-/// later and the read then counts.
-fn is_worth_reading(rejection: &Rejection, place: &Place) -> bool {
-    rejection.code() == RejectionCode::UntrustedSigner && *place == Place::Cluster
+/// later and the read then counts. What only has to wait is read when its time has come.
+fn is_worth_reading(rejection: &Rejection, place: &Place, now: Timestamp) -> bool {
+    let untrusted = rejection.code() == RejectionCode::UntrustedSigner && rejection.not_before(now).is_none();
+    untrusted && *place == Place::Cluster
 }
 
 /// The signature's trouble comes first; a content that is refused as well is told in the same sentence.

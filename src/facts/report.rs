@@ -8,11 +8,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde::{Deserialize, Serialize};
 
 use super::finding::Finding;
-use crate::api::v1alpha1::{
-    CertificateProfile, Code, Detail, OtherBundle, RefusedCode, SignerKind, SignerStatus, UnknownCode,
-};
+use super::signers::Signers;
+use crate::api::v1alpha1::{Code, Detail, OtherBundle, RefusedCode, UnknownCode};
 use crate::model::{Digest, Names, ResourceName, shown, shown_to};
-use crate::signature::{CertificateFacts, KeylessFacts, Profile, Signer};
 
 /// The most that a report takes, in bytes: the kubelet divides 12 KiB among the containers of a Pod, and cuts what is
 /// longer.
@@ -72,9 +70,15 @@ pub struct Report {
     /// How many bytes of them were hashed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bytes: Option<u64>,
+    /// Whether the signer followed symbolic links.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub allow_symlinks: bool,
     /// Who signed, by what was checked.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub signers: Vec<SignerFact>,
+    #[serde(default, skip_serializing_if = "Signers::is_empty")]
+    pub signers: Signers,
+    /// From when on a signature may count that does not count yet. Absent: time alone changes nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_before: Option<Timestamp>,
     /// Bundles at the model's root beside the one that was used.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub other_bundles: Vec<OtherBundle>,
@@ -110,57 +114,6 @@ pub enum Outcome {
         detail: Option<Detail>,
         /// What is wrong, and how to put it right.
         message: String,
-    },
-}
-
-/// Who signed, and what proved it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all_fields = "camelCase", deny_unknown_fields)]
-pub enum SignerFact {
-    /// The holder of a key, proved by the key itself.
-    Key {
-        /// SHA-256 of the key's `SubjectPublicKeyInfo`.
-        fingerprint: Digest,
-    },
-    /// The holder of a certificate, proved by a set of roots under a profile.
-    Certificate {
-        /// SHA-256 of the leaf's `SubjectPublicKeyInfo`.
-        fingerprint: Digest,
-        /// The leaf's subject, as RFC 4514 writes it.
-        subject: String,
-        /// The leaf's issuer, as RFC 4514 writes it.
-        issuer: String,
-        /// The leaf's alternative names: `uri:…`, `dns:…`, `email:…`.
-        #[serde(default, skip_serializing_if = "Vec::is_empty")]
-        names: Vec<String>,
-        /// When the first certificate of the chain ends: the leaf, or one above it.
-        not_after: Timestamp,
-        /// SHA-256 of the `SubjectPublicKeyInfo` of each certificate between leaf and root, from the leaf on.
-        #[serde(default, skip_serializing_if = "Vec::is_empty")]
-        chain: Vec<Digest>,
-        /// SHA-256 of the root's `SubjectPublicKeyInfo`.
-        root: Digest,
-        /// Digest of the set of roots.
-        trust: Digest,
-        /// By which rules the chain was checked.
-        profile: CertificateProfile,
-    },
-    /// An identity, proved by a Sigstore instance.
-    Keyless {
-        /// An e-mail address or a URI.
-        identity: String,
-        /// The OIDC issuer.
-        issuer: String,
-        /// When it was signed, by the earliest trusted time.
-        signed_at: Timestamp,
-        /// Digest of the instance's root.
-        trust: Digest,
-        /// Id of the log's key, in hexadecimal digits.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        log: Option<String>,
-        /// The subject of the timestamp authority's certificate.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        timestamp_authority: Option<String>,
     },
 }
 
@@ -219,7 +172,9 @@ impl Report {
             manifest_digest: None,
             files: None,
             bytes: None,
-            signers: Vec::new(),
+            allow_symlinks: false,
+            signers: Signers::default(),
+            not_before: None,
             other_bundles: Vec::new(),
             left_out: LeftOut::default(),
             duration_ms: 0,
@@ -290,9 +245,9 @@ impl Report {
         rule(self.left_out.first.len() as u64 <= self.left_out.count, "more names than there are")?;
         let message = self.outcome.message();
         let others = self.other_bundles.iter().map(|other| other.name.as_str());
-        let signers = self.signers.iter().flat_map(SignerFact::texts);
         let texts = self.left_out.first.iter().map(String::as_str).chain(self.bundle.as_deref()).chain(message);
-        let texts = texts.chain(others).chain(signers);
+        let texts = texts.chain(others);
+        self.signers.check()?;
         rule(texts.flat_map(str::chars).all(|char| !char.is_control()), "text is not fit to be shown")
     }
 }
@@ -349,93 +304,9 @@ impl From<Finding> for Outcome {
     }
 }
 
-impl From<Signer> for SignerFact {
-    fn from(signer: Signer) -> Self {
-        match signer {
-            Signer::Key { fingerprint } => SignerFact::Key { fingerprint },
-            Signer::Certificate(CertificateFacts {
-                fingerprint,
-                subject,
-                issuer,
-                names,
-                not_after,
-                chain,
-                root,
-                trust,
-                profile,
-            }) => SignerFact::Certificate {
-                fingerprint,
-                subject,
-                issuer,
-                names: names.iter().map(ToString::to_string).collect(),
-                not_after,
-                chain,
-                root,
-                trust,
-                profile: match profile {
-                    Profile::Strict => CertificateProfile::Strict,
-                    Profile::Reference => CertificateProfile::Reference,
-                },
-            },
-            Signer::Keyless(KeylessFacts { identity, issuer, signed_at, trust, log, timestamp_authority }) => {
-                SignerFact::Keyless { identity, issuer, signed_at, trust, log, timestamp_authority }
-            }
-        }
-    }
-}
-
-/// As a record keeps it.
-impl From<&SignerFact> for SignerStatus {
-    fn from(fact: &SignerFact) -> Self {
-        match fact {
-            SignerFact::Key { fingerprint } => {
-                SignerStatus { fingerprint: Some(fingerprint.to_string()), ..SignerStatus::of(SignerKind::Key) }
-            }
-            SignerFact::Certificate { fingerprint, subject, issuer, names, not_after, chain, root, trust, profile } => {
-                SignerStatus {
-                    fingerprint: Some(fingerprint.to_string()),
-                    subject: Some(subject.clone()),
-                    issuer: Some(issuer.clone()),
-                    names: names.clone(),
-                    not_after: Some(whole(*not_after)),
-                    profile: Some(*profile),
-                    chain: chain.iter().map(ToString::to_string).collect(),
-                    root: Some(root.to_string()),
-                    trust: Some(trust.to_string()),
-                    ..SignerStatus::of(SignerKind::Certificate)
-                }
-            }
-            SignerFact::Keyless { identity, issuer, signed_at, trust, log, timestamp_authority } => SignerStatus {
-                identity: Some(identity.clone()),
-                issuer: Some(issuer.clone()),
-                signed_at: Some(whole(*signed_at)),
-                trust: Some(trust.to_string()),
-                log: log.clone(),
-                timestamp_authority: timestamp_authority.clone(),
-                ..SignerStatus::of(SignerKind::Keyless)
-            },
-        }
-    }
-}
-
 /// The API server keeps whole seconds. Earlier, never later: the age of a read is not to be made younger.
 pub fn whole(time: Timestamp) -> Time {
     Time(Timestamp::from_second(time.as_second()).unwrap_or(time))
-}
-
-impl SignerFact {
-    /// What certificates say: somebody else's text.
-    fn texts(&self) -> Vec<&str> {
-        match self {
-            SignerFact::Key { .. } => Vec::new(),
-            SignerFact::Certificate { subject, issuer, names, .. } => {
-                names.iter().chain([subject, issuer]).map(String::as_str).collect()
-            }
-            SignerFact::Keyless { identity, issuer, log, timestamp_authority, .. } => {
-                [identity, issuer].into_iter().chain(log).chain(timestamp_authority).map(String::as_str).collect()
-            }
-        }
-    }
 }
 
 impl From<Names> for LeftOut {
@@ -448,6 +319,11 @@ impl LeftOut {
     fn is_empty(&self) -> bool {
         self.count == 0
     }
+}
+
+/// What is written only where it is true.
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 /// Whether text can be a nonce: short, and nothing but letters, digits and `-`.

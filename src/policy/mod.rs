@@ -83,6 +83,13 @@ pub struct CompiledAuthority {
     ends: Option<Timestamp>,
 }
 
+impl CompiledAuthority {
+    /// The name of the piece of trust material that proves signatures by it, as a [`TrustSet`] gives it.
+    pub fn trust_name(&self) -> &str {
+        &self.piece.name
+    }
+}
+
 /// What follows from a violation of a policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Actions {

@@ -113,6 +113,11 @@ impl TrustSet {
         self.pieces.values().chain(self.namespaced.values())
     }
 
+    /// The names of the pieces, in the same order.
+    pub fn names(&self) -> impl ExactSizeIterator<Item = &str> {
+        self.pieces.keys().map(String::as_str)
+    }
+
     /// Whether there is nothing at all in it.
     pub fn is_empty(&self) -> bool {
         self.pieces.is_empty() && self.namespaced.is_empty()

@@ -7,7 +7,7 @@ use std::path::Path;
 use tempfile::{TempDir, tempdir};
 use weighbridge::api::v1alpha1::{BundleIgnored, Code, RefusedCode};
 use weighbridge::facts::{
-    Extent, NoProgress, Place, Report, Request, SignatureLocation, SignerFact, default_threads, read,
+    Extent, NoProgress, Place, Report, Request, SignatureLocation, Signers, default_threads, read,
 };
 use weighbridge::model::{Links, ResourceName};
 use weighbridge::signature::TrustMaterial;
@@ -65,10 +65,9 @@ impl Model {
 }
 
 fn signed_by(report: &Report, signers: &[&Signer]) {
-    let found: Vec<SignerFact> = report.signers.clone();
-    let wanted: Vec<SignerFact> =
-        signers.iter().map(|signer| SignerFact::Key { fingerprint: signer.key.fingerprint() }).collect();
-    assert_eq!(found, wanted);
+    let key = |signer: &&Signer| weighbridge::signature::Signer::Key { fingerprint: signer.key.fingerprint() };
+    let wanted: Vec<weighbridge::signature::Signer> = signers.iter().map(key).collect();
+    assert_eq!(report.signers, Signers::from(wanted));
 }
 
 fn others(report: &Report) -> Vec<(&str, Option<BundleIgnored>)> {

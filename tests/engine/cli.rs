@@ -128,7 +128,7 @@ fn json_is_the_report() {
     let (dir, signer) = model();
     let output = verify(dir.path(), &["m", "--key", "key.pem", "--output", "json"]).code(0).get_output().stdout.clone();
     let report: Value = serde_json::from_slice(&output).unwrap();
-    assert_eq!(report["version"], 1);
+    assert_eq!(report["version"], 2);
     assert_eq!(report["outcome"], json!({ "verdict": "Verified" }));
     assert_eq!(report["signers"][0]["fingerprint"], signer.key.fingerprint().to_string());
     fs::write(dir.path().join("m/a"), "altered").unwrap();

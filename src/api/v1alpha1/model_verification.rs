@@ -127,6 +127,11 @@ pub struct ModelVerificationStatus {
     /// namespace bring.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trust_digest: Option<String>,
+    /// The names of its pieces, such as `key sha256:…`: what is not among them, the read cannot have found. Empty where
+    /// there are more than a status should hold.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 128))]
+    pub trust: Vec<String>,
     /// How long the last complete read took, in seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_duration_seconds: Option<i64>,
@@ -252,9 +257,15 @@ pub struct ModelStatus {
     /// Other bundles at the model's root, and which of them count.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub other_bundles: Vec<OtherBundle>,
-    /// Who signed, once for each set of roots or Sigstore instance that proves it.
+    /// Whether the signer followed symbolic links.
+    #[serde(default)]
+    pub allow_symlinks: bool,
+    /// Who signed, and what proves each of them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub signers: Vec<SignerStatus>,
+    /// From when on a signature may count that does not count yet: it is read again then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_before: Option<Time>,
     /// The earliest end of a signer's certificate that counts only while it is valid.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signer_expires_at: Option<Time>,
@@ -325,9 +336,21 @@ pub struct SignerStatus {
     /// The leaf's alternative names: `uri:…`, `dns:…`, `email:…`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub names: Vec<String>,
-    /// When the first certificate of the chain ends: the leaf, or one above it.
+    /// The identity: an e-mail address or a URI.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub not_after: Option<Time>,
+    pub identity: Option<String>,
+    /// What proved it: each set of roots, or Sigstore instance, that did. A key proves itself.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub proofs: Vec<SignerProof>,
+}
+
+/// What proved a signer. A field that the kind of signer does not have is absent.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SignerProof {
+    /// Digest of the set of roots, or of the Sigstore instance's root, `sha256:…`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trust: Option<String>,
     /// By which rules the chain was checked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub profile: Option<CertificateProfile>,
@@ -337,9 +360,9 @@ pub struct SignerStatus {
     /// SHA-256 of the SubjectPublicKeyInfo of the root that the chain ends in, `sha256:…`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub root: Option<String>,
-    /// The identity: an e-mail address or a URI.
+    /// When the first certificate of the chain ends: the leaf, or one above it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub identity: Option<String>,
+    pub not_after: Option<Time>,
     /// When it was signed, by the earliest trusted time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signed_at: Option<Time>,
@@ -349,9 +372,6 @@ pub struct SignerStatus {
     /// The timestamp authority that gave the time, by the subject of its certificate.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timestamp_authority: Option<String>,
-    /// What proved it: digest of the set of roots, or of the Sigstore instance's root, `sha256:…`. A key proves itself.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub trust: Option<String>,
 }
 
 impl SignerStatus {
@@ -363,15 +383,8 @@ impl SignerStatus {
             subject: None,
             issuer: None,
             names: Vec::new(),
-            not_after: None,
-            profile: None,
-            chain: Vec::new(),
-            root: None,
             identity: None,
-            signed_at: None,
-            log: None,
-            timestamp_authority: None,
-            trust: None,
+            proofs: Vec::new(),
         }
     }
 }
@@ -386,6 +399,9 @@ pub enum SignerKind {
     /// An identity that Sigstore vouched for.
     Keyless,
 }
+
+/// How many names of pieces of trust material a status holds: eight policies with as many authorities as there may be.
+pub const MAX_TRUST_NAMES: usize = 128;
 
 #[cfg(test)]
 mod tests {

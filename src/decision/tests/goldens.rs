@@ -89,7 +89,9 @@ fn situations() {
         ("stale", World::new().under(json!({ "content": { "maxAge": "30m" } }))),
         (
             "keys changed",
-            World::new().found(VerdictKind::Refused, FindingCode::Refused(RefusedCode::UntrustedSigner), ""),
+            World::new()
+                .found(VerdictKind::Refused, FindingCode::Refused(RefusedCode::UntrustedSigner), "")
+                .status(|status| status.trust.clear()),
         ),
         ("stranger", World::new().model(|model| model.signers = vec![signed_by(fixtures::KEY_B)])),
         ("too few", World::new().under(json!({ "authorities": two, "required": 2 }))),

@@ -2,7 +2,7 @@
 
 use super::super::authorities::check;
 use super::*;
-use crate::api::v1alpha1::{BundleIgnored, CertificateProfile, ModelStatus, OtherBundle};
+use crate::api::v1alpha1::{BundleIgnored, CertificateProfile, ModelStatus, OtherBundle, SignerProof};
 use crate::model::Hasher;
 use crate::policy::{CompiledAuthority, CompiledPolicy};
 use crate::signature::{AlternativeName, Authority, CertificatePin, IdentityPattern, Profile, TextPattern};
@@ -17,25 +17,38 @@ fn end() -> Option<Time> {
 
 /// A certificate of the roots `pki` for a URI, with a key of its own.
 fn certificate(uri: &str) -> SignerStatus {
+    let proof = SignerProof {
+        not_after: end(),
+        profile: Some(CertificateProfile::Strict),
+        root: Some(digest("root").to_string()),
+        trust: Some(digest("pki").to_string()),
+        ..SignerProof::default()
+    };
     SignerStatus {
         fingerprint: Some(digest(uri).to_string()),
         subject: Some("O=Acme".into()),
         issuer: Some("CN=Issuing CA,O=Acme".into()),
         names: vec![format!("uri:{uri}")],
-        not_after: end(),
-        profile: Some(CertificateProfile::Strict),
-        root: Some(digest("root").to_string()),
-        trust: Some(digest("pki").to_string()),
+        proofs: vec![proof],
         ..SignerStatus::of(SignerKind::Certificate)
     }
+}
+
+/// The same with its proof changed.
+fn proved(mut signer: SignerStatus, change: impl FnOnce(&mut SignerProof)) -> SignerStatus {
+    change(&mut signer.proofs[0]);
+    signer
 }
 
 fn keyless(identity: &str) -> SignerStatus {
     SignerStatus {
         identity: Some(identity.into()),
         issuer: Some("https://issuer.example.com".into()),
-        signed_at: Some(Time(now())),
-        trust: Some(digest("sigstore").to_string()),
+        proofs: vec![SignerProof {
+            signed_at: Some(Time(now())),
+            trust: Some(digest("sigstore").to_string()),
+            ..SignerProof::default()
+        }],
         ..SignerStatus::of(SignerKind::Keyless)
     }
 }
@@ -97,23 +110,25 @@ fn each_kind_of_authority_accepts_its_own() {
 #[test]
 fn a_signer_without_a_field_is_nobody() {
     type Change = fn(&mut SignerStatus);
-    let of_certificate: [(&str, Change); 10] = [
+    let of_certificate: [(&str, Change); 11] = [
         ("fingerprint", |it| it.fingerprint = None),
         ("a fingerprint that is none", |it| it.fingerprint = Some("sha256:0".into())),
         ("subject", |it| it.subject = None),
         ("issuer", |it| it.issuer = None),
         ("a name of another kind", |it| it.names.push("ip:10.0.0.1".into())),
         ("a name without a kind", |it| it.names.push("spiffe".into())),
-        ("profile", |it| it.profile = None),
-        ("root", |it| it.root = None),
-        ("trust", |it| it.trust = None),
+        ("profile", |it| it.proofs[0].profile = None),
+        ("root", |it| it.proofs[0].root = None),
+        ("trust", |it| it.proofs[0].trust = None),
+        ("proof", |it| it.proofs.clear()),
         ("kind", |it| it.kind = SignerKind::Keyless),
     ];
-    let of_identity: [(&str, Change); 5] = [
+    let of_identity: [(&str, Change); 6] = [
         ("identity", |it| it.identity = None),
         ("issuer", |it| it.issuer = None),
-        ("time", |it| it.signed_at = None),
-        ("trust", |it| it.trust = None),
+        ("time", |it| it.proofs[0].signed_at = None),
+        ("trust", |it| it.proofs[0].trust = None),
+        ("proof", |it| it.proofs.clear()),
         ("kind", |it| it.kind = SignerKind::Key),
     ];
     let table = (of_certificate.into_iter().map(|(what, change)| (what, certificate("spiffe://acme/ml"), change)))
@@ -124,17 +139,17 @@ fn a_signer_without_a_field_is_nobody() {
         change(&mut signer);
         assert_eq!(judged(1, vec![pki("c", &[]), sigstore("s", ".*")], &[signer]), "UntrustedSigner", "{what}");
     }
-    let endless = SignerStatus { not_after: None, ..certificate("spiffe://acme/ml") };
+    let endless = proved(certificate("spiffe://acme/ml"), |proof| proof.not_after = None);
     assert_eq!(judged(1, vec![pki("c", &[])], &[endless]), "UntrustedSigner", "a certificate without an end");
 }
 
 #[test]
 fn a_fact_counts_only_under_the_authoritys_own_root_and_profile() {
-    let other_root = SignerStatus { trust: Some(digest("web").to_string()), ..certificate("u") };
+    let other_root = proved(certificate("u"), |proof| proof.trust = Some(digest("web").to_string()));
     assert_eq!(judged(1, vec![pki("c", &[])], &[other_root]), "UntrustedSigner");
-    let lax = SignerStatus { profile: Some(CertificateProfile::Reference), ..certificate("u") };
+    let lax = proved(certificate("u"), |proof| proof.profile = Some(CertificateProfile::Reference));
     assert_eq!(judged(1, vec![pki("c", &[])], &[lax]), "UntrustedSigner");
-    let elsewhere = SignerStatus { trust: Some(digest("other").to_string()), ..keyless("a@acme.com") };
+    let elsewhere = proved(keyless("a@acme.com"), |proof| proof.trust = Some(digest("other").to_string()));
     assert_eq!(judged(1, vec![sigstore("s", ".*")], &[elsewhere]), "UntrustedSigner");
 }
 
@@ -142,7 +157,7 @@ fn a_fact_counts_only_under_the_authoritys_own_root_and_profile() {
 fn a_certificate_that_has_ended_no_longer_counts() {
     let ends = |seconds| {
         let not_after = Some(Time(now() + SignedDuration::from_secs(seconds)));
-        SignerStatus { not_after, ..certificate("u") }
+        proved(certificate("u"), |proof| proof.not_after = not_after)
     };
     assert_eq!(judged(1, vec![pki("c", &[])], &[ends(0)]), "c");
     assert_eq!(judged(1, vec![pki("c", &[])], &[ends(-1)]), "SignerExpired");
@@ -150,8 +165,12 @@ fn a_certificate_that_has_ended_no_longer_counts() {
     assert_eq!(judged(1, vec![pki("c", &[]), key("k", "key")], &[ends(-1), held("key")]), "k");
     assert_eq!(judged(2, vec![pki("c", &[]), key("k", "key")], &[ends(-1), held("key")]), "SignerExpired");
     let reference = Authority::Certificate { trust: digest("pki"), profile: Profile::Reference, pins: vec![] };
-    let lax = SignerStatus { profile: Some(CertificateProfile::Reference), ..ends(-1) };
-    assert_eq!(judged(1, vec![CompiledAuthority::bare("r", reference)], &[lax]), "r");
+    let lax = proved(ends(-1), |proof| proof.profile = Some(CertificateProfile::Reference));
+    assert_eq!(judged(1, vec![CompiledAuthority::bare("r", reference.clone())], std::slice::from_ref(&lax)), "r");
+    let mut both = ends(-1);
+    both.proofs.extend(lax.proofs);
+    assert_eq!(judged(1, vec![pki("c", &[])], std::slice::from_ref(&both)), "SignerExpired", "by that proof");
+    assert_eq!(judged(1, vec![CompiledAuthority::bare("r", reference)], &[both]), "r", "by the other");
 }
 
 #[test]
@@ -189,10 +208,9 @@ fn sentences_about_signers() {
         format!("{} — {} [{code}]", finding.what, finding.fix)
     };
     let listed = || vec![pki("corporate-pki", &["spiffe://acme/ml"]), sigstore("release-ci", "x")];
-    let ended = SignerStatus {
-        not_after: Some(Time(now() - SignedDuration::from_hours(48))),
-        ..certificate("spiffe://acme/ml")
-    };
+    let ended = proved(certificate("spiffe://acme/ml"), |proof| {
+        proof.not_after = Some(Time(now() - SignedDuration::from_hours(48)));
+    });
     let mut two = signed(&[certificate("spiffe://acme/ml"), keyless("qa@acme.com")]);
     two.other_bundles = vec![
         OtherBundle { name: "qa.sig".into(), ignored: None },

@@ -1,5 +1,6 @@
 use super::*;
 use crate::model::Hasher;
+use crate::signature::{AlternativeName, CertificateFacts, Profile, Signer};
 use proptest::prelude::*;
 
 fn verified() -> Report {
@@ -14,7 +15,7 @@ fn verified() -> Report {
         manifest_digest: Some(digest),
         files: Some(2),
         bytes: Some(10),
-        signers: vec![SignerFact::Key { fingerprint: digest }],
+        signers: vec![Signer::Key { fingerprint: digest }].into(),
         ..Report::begin(Some("n".into()), Extent::Full)
     }
 }
@@ -34,7 +35,8 @@ fn the_form_of_a_report_is_a_contract() {
         "{{\"version\":1,\"nonce\":\"n\",\"extent\":\"Full\",\"outcome\":{{\"verdict\":\"Verified\"}},\
          \"signatureVerified\":true,\"contentVerified\":true,\"modelRoot\":\"models/a\",\"bundle\":\"model.sig\",\
          \"modelDigest\":\"{digest}\",\"manifestDigest\":\"{digest}\",\"files\":2,\"bytes\":10,\
-         \"signers\":[{{\"kind\":\"Key\",\"fingerprint\":\"{digest}\"}}],\"durationMs\":0}}"
+         \"signers\":{{\"who\":[{{\"kind\":\"Key\",\"fingerprint\":\"47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU\"}}]}},\
+         \"durationMs\":0}}"
     );
     assert_eq!(verified().to_json(), json);
 }
@@ -60,7 +62,7 @@ fn contradictions_are_refused() {
     let cases: [(&str, Change); 14] = [
         ("no signature", |r| r.signature_verified = Some(false)),
         ("no signature at all", |r| r.signature_verified = None),
-        ("no signer", |r| r.signers.clear()),
+        ("no signer", |r| r.signers = Signers::default()),
         ("other content", |r| r.content_verified = Some(false)),
         ("content unread", |r| r.content_verified = None),
         ("content in a signature-only run", |r| r.extent = Extent::SignatureOnly),
@@ -83,40 +85,74 @@ fn contradictions_are_refused() {
     }
 }
 
-fn certified(signers: u8) -> Report {
+/// A holder of a certificate, by an intermediate and a set of roots.
+fn holder(signer: u8, pki: u8) -> Signer {
     let digest = |byte: u8| Hasher::sha256(&[byte]);
-    let signer = |at: u8| SignerFact::Certificate {
-        fingerprint: digest(at),
-        subject: format!("CN=ml-release-{at},OU=ML Platform,O=Acme Corporation,C=US"),
+    Signer::Certificate(CertificateFacts {
+        fingerprint: digest(signer),
+        subject: format!("CN=ml-release-{signer},OU=ML Platform,O=Acme Corporation,C=US"),
         issuer: "CN=Acme Code Signing CA 1,O=Acme Corporation,C=US".into(),
-        names: vec![format!("uri:spiffe://acme.example.com/ns/ml/sa/release-{at}")],
+        names: vec![AlternativeName::Uri(format!("spiffe://acme.example.com/ns/ml/sa/release-{signer}"))],
         not_after: Timestamp::UNIX_EPOCH,
         chain: vec![digest(100)],
         root: digest(101),
-        trust: digest(102),
-        profile: CertificateProfile::Strict,
-    };
-    let others = (1..signers).map(|at| OtherBundle { name: format!("release-{at}.sig"), ignored: None }).collect();
-    Report { signers: (0..signers).map(signer).collect(), other_bundles: others, ..verified() }
+        trust: digest(110 + pki),
+        profile: Profile::Strict,
+    })
+}
+
+fn certified(holders: Vec<Signer>) -> Report {
+    let signers = Signers::from(holders);
+    let others =
+        (1..signers.len()).map(|at| OtherBundle { name: format!("release-{at}.sig"), ignored: None }).collect();
+    Report { signers, other_bundles: others, ..verified() }
 }
 
 #[test]
 fn signers_are_reported_whole_or_not_at_all() {
-    for signers in 1..=2 {
-        let report = certified(signers);
-        assert_eq!(Report::parse(&report.to_json(), "n"), Ok(report), "{signers}");
+    let fits: [(&str, Vec<Signer>); 5] = [
+        ("one", vec![holder(0, 0)]),
+        ("three of one PKI", (0..3).map(|signer| holder(signer, 0)).collect()),
+        ("three, each of its own PKI", (0..3).map(|signer| holder(signer, signer)).collect()),
+        ("one under five sets of roots", (0..5).map(|pki| holder(0, pki)).collect()),
+        ("two under two each", vec![holder(0, 0), holder(0, 1), holder(1, 0), holder(1, 1)]),
+    ];
+    for (what, holders) in fits {
+        let report = certified(holders);
+        let json = report.to_json();
+        assert_eq!(Report::parse(&json, "n"), Ok(report), "{what}: {} bytes", json.len());
     }
-    let report = Report::parse(&certified(9).to_json(), "n").unwrap();
+    let report = Report::parse(&certified((0..9).map(|signer| holder(signer, 0)).collect()).to_json(), "n").unwrap();
     assert_eq!(report.outcome.code(), Some(UnknownCode::TooLarge.into()));
     assert!(report.outcome.message().unwrap().contains("its 9 signers"), "{:?}", report.outcome);
     assert!(report.signers.is_empty() && report.signature_verified.is_none());
 }
 
 #[test]
+fn a_record_gets_each_signer_once_with_what_proves_it() {
+    let statuses = certified(vec![holder(0, 0), holder(1, 0), holder(0, 1), holder(0, 1)]).signers.statuses();
+    let proofs: Vec<Vec<Option<String>>> =
+        statuses.iter().map(|signer| signer.proofs.iter().map(|proof| proof.trust.clone()).collect()).collect();
+    let trust = |pki: u8| Some(Hasher::sha256(&[110 + pki]).to_string());
+    assert_eq!(proofs, [vec![trust(0), trust(1)], vec![trust(0)]]);
+    assert_eq!(statuses[0].names, ["uri:spiffe://acme.example.com/ns/ml/sa/release-0"]);
+}
+
+#[test]
+fn a_signer_without_a_proof_is_no_report() {
+    let json = certified(vec![holder(0, 0)]).to_json();
+    let (before, after) = json.split_once("\"proofs\":[").unwrap();
+    let unproved = format!("{before}\"proofs\":[{}", after.split_once('}').unwrap().1);
+    for json in [unproved, json.replace("\"way\":0", "\"way\":1")] {
+        assert!(matches!(Report::parse(&json, "n"), Err(ReportError::Contradiction(_))), "{json}");
+    }
+}
+
+#[test]
 fn names_that_would_play_tricks_on_a_terminal_are_no_report() {
-    let mut report = certified(1);
-    let SignerFact::Certificate { subject, .. } = &mut report.signers[0] else { panic!() };
-    subject.push('\u{1b}');
+    let Signer::Certificate(mut facts) = holder(0, 0) else { panic!() };
+    facts.subject.push('\u{1b}');
+    let report = certified(vec![Signer::Certificate(facts)]);
     assert!(matches!(Report::parse(&report.to_json(), "n"), Err(ReportError::Contradiction(_))));
 }
 

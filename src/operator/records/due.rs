@@ -22,6 +22,8 @@ pub enum Why {
     Written,
     /// The trust material is another one.
     TrustChanged,
+    /// A signature that did not count yet may count now.
+    Begins,
     /// Its time has come.
     Scheduled,
 }
@@ -67,12 +69,13 @@ const OBSTACLES: [ObstacleCheck; 8] = [
 ];
 
 /// The first that holds.
-const REASONS: [(Why, ReasonCheck); 6] = [
+const REASONS: [(Why, ReasonCheck); 7] = [
     (Why::Asked, is_asked),
     (Why::Unread, is_unread),
     (Why::Moved, has_moved),
     (Why::Written, was_written),
     (Why::TrustChanged, trust_changed),
+    (Why::Begins, has_begun),
     (Why::Scheduled, is_scheduled),
 ];
 
@@ -91,8 +94,12 @@ pub fn next(situation: &Situation, now: Timestamp) -> Next {
     };
     match held_back(situation, *why).filter(|until| *until > now) {
         Some(until) => Next::Wait(Some(until)),
-        None => Next::Read { why: *why, signature_only: *why == Why::TrustChanged && bundle_suffices(situation) },
+        None => Next::Read { why: *why, signature_only: about_signers(*why) && bundle_suffices(situation) },
     }
+}
+
+fn about_signers(why: Why) -> bool {
+    matches!(why, Why::TrustChanged | Why::Begins)
 }
 
 fn obstacle_of(code: UnknownCode, message: impl Into<String>) -> Option<Obstacle> {
@@ -186,12 +193,25 @@ fn trust_changed(situation: &Situation, _: Timestamp) -> bool {
     situation.status.trust_digest.as_ref() != Some(&situation.trust.digest)
 }
 
+fn has_begun(situation: &Situation, now: Timestamp) -> bool {
+    begins(situation).is_some_and(|at| at <= now)
+}
+
 fn is_scheduled(situation: &Situation, now: Timestamp) -> bool {
-    next_time(situation).is_some_and(|at| at <= now)
+    scheduled(situation).is_some_and(|at| at <= now)
 }
 
 /// When it is to be read again although nothing has changed.
-fn next_time(situation: &Situation) -> Option<Timestamp> {
+pub fn next_time(situation: &Situation) -> Option<Timestamp> {
+    scheduled(situation).into_iter().chain(begins(situation)).min()
+}
+
+/// When a signature may count that does not count yet.
+fn begins(situation: &Situation) -> Option<Timestamp> {
+    situation.status.models.iter().filter_map(|model| model.not_before.as_ref()).map(|at| at.0).min()
+}
+
+fn scheduled(situation: &Situation) -> Option<Timestamp> {
     let started = situation.status.verified_at.as_ref()?.0;
     let scheduled = situation.schedule.reverify_after.map(|after| spread(situation, started, after));
     scheduled.or_else(|| started.checked_add(situation.schedule.max_age?).ok())

@@ -11,7 +11,7 @@ use serde_json::json;
 use super::situation::{REVERIFY, Schedule, Situation, Trust};
 use super::usage::{RecordKey, Usage, pods_by_claim};
 use super::verifier_pod::{Placement, VerifierSettings};
-use crate::api::v1alpha1::{ModelVerification, ModelVerificationStatus};
+use crate::api::v1alpha1::{MAX_TRUST_NAMES, ModelVerification, ModelVerificationStatus};
 use crate::decision::{ClaimFacts, ClaimKey, NamespaceFacts, VolumeFacts, check_storage};
 use crate::index::Snapshot;
 use crate::operator::stores::View;
@@ -94,7 +94,9 @@ fn verifier(snapshot: &Snapshot, namespace: &str, status: &ModelVerificationStat
 fn trust_of(snapshot: &Snapshot, namespace: &str, facts: Option<&NamespaceFacts>) -> Trust {
     let none = TrustSet::default();
     let set = facts.map_or(none, |facts| snapshot.policies.trust_for(namespace, &facts.labels));
-    Trust { digest: set.digest(), pieces: set.pieces().map(piece).collect() }
+    let names = set.names().map(str::to_owned).collect::<Vec<String>>();
+    let names = if names.len() > MAX_TRUST_NAMES { Vec::new() } else { names };
+    Trust { digest: set.digest(), names, pieces: set.pieces().map(piece).collect() }
 }
 
 /// A piece as the value of an environment variable. A kubelet replaces `$(NAME)` and `$$` in those; `$` is only ever

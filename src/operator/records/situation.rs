@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::verifier_pod::Placement;
 use crate::api::v1alpha1::{ModelVerificationSpec, ModelVerificationStatus, ReadSource, Run, UnknownCode};
-use crate::decision::{ClaimFacts, VolumeFacts, expires_at};
+use crate::decision::{ClaimFacts, VolumeFacts, ends};
 use crate::operator::stores::StoreView;
 use crate::workload::{Ids, Source};
 
@@ -66,6 +66,8 @@ pub struct Situation {
 pub struct Trust {
     /// Its digest, `sha256:…`.
     pub digest: String,
+    /// The names of its pieces, if a status can hold them all.
+    pub names: Vec<String>,
     /// Its pieces, each as JSON, for the environment of a verifier.
     pub pieces: Vec<String>,
 }
@@ -129,7 +131,7 @@ impl Situation {
     /// names.
     pub fn signer_ends_after(&self, now: Timestamp) -> Option<Timestamp> {
         let signers = self.status.models.iter().flat_map(|model| &model.signers);
-        let ends = signers.filter_map(expires_at).filter_map(|end| end.checked_add(SignedDuration::from_secs(1)).ok());
+        let ends = signers.flat_map(ends).filter_map(|end| end.checked_add(SignedDuration::from_secs(1)).ok());
         ends.filter(|end| *end > now).min()
     }
 
@@ -206,7 +208,7 @@ pub(super) mod fixture {
             volume: Some(("pv".into(), Arc::new(volume))),
             store: StoreView { name: "store-x".into(), ..StoreView::default() },
             not_verifiable: None,
-            trust: Trust { digest: "sha256:t".into(), pieces: vec!["{}".into()] },
+            trust: Trust { digest: "sha256:t".into(), names: vec!["key sha256:k".into()], pieces: vec!["{}".into()] },
             schedule: Schedule::default(),
             ids: vec![Ids::default()],
             placement: Placement::default(),

@@ -6,13 +6,13 @@
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::due::{Obstacle, obstacle};
+use super::due::{Obstacle, next_time, obstacle};
 use super::situation::Situation;
 use crate::api::v1alpha1::{
     FindingCode, ModelStatus, ModelVerificationStatus, ReadSource, RefusedCode, Run, SignerStatus, UnknownCode,
     VerdictKind,
 };
-use crate::decision::{expires_at, has_expired};
+use crate::decision::{ends, has_expired};
 use crate::facts::{Extent, Outcome, Report, whole};
 use crate::operator::conditions::{Wanted, merge};
 
@@ -21,6 +21,9 @@ use crate::operator::conditions::{Wanted, merge};
 const BACKOFF: (SignedDuration, SignedDuration) = (SignedDuration::from_secs(5), SignedDuration::from_mins(10));
 /// The generation of an object that nobody has changed.
 pub const FIRST_GENERATION: i64 = 1;
+/// The least time until a record is read again that waits for a time to come: a verifier whose clock is behind says of
+/// each time that it has not come.
+const CLOCK_PAUSE: SignedDuration = SignedDuration::from_mins(1);
 /// Longest message that is kept, in bytes: that of a report, with room for the words around it.
 const MAX_MESSAGE_BYTES: usize = 4096;
 
@@ -155,6 +158,7 @@ pub fn settled(situation: &Situation, now: Timestamp) -> ModelVerificationStatus
     let wanted = conditions(situation, &standing, now);
     let mut status = situation.status.clone();
     status.conditions = merge(&status.conditions, wanted, situation.generation, now);
+    status.next_run = next_time(situation).map(whole);
     if matches!(standing, Standing::Misnamed(_)) {
         let conditions = status.conditions;
         return ModelVerificationStatus { conditions, ..ModelVerificationStatus::default() };
@@ -218,13 +222,13 @@ pub fn reported(situation: &Situation, status: &mut ModelVerificationStatus, rep
         return Told::Nothing(*code);
     }
     if report.extent == Extent::SignatureOnly {
-        return signers(status, run, report);
+        return signers(situation, status, run, report, now);
     }
-    let model = model(situation.claim_path().1, report);
+    let model = model(situation.claim_path().1, report, now);
     status.observed_generation = situation.generation;
     status.source = situation.source();
     status.verified_at = run.started_at.clone();
-    status.trust_digest = run.trust_digest.clone();
+    trusting(situation, status, &run);
     status.last_duration_seconds = i64::try_from(report.duration_ms.div_ceil(1000)).ok();
     status.run = None;
     status.models = vec![model];
@@ -233,18 +237,34 @@ pub fn reported(situation: &Situation, status: &mut ModelVerificationStatus, rep
 
 /// A look at the bundle alone replaces the signers alone, and only where it is the bundle of the manifest that the files
 /// were compared with.
-fn signers(status: &mut ModelVerificationStatus, run: Run, report: &Report) -> Told {
+fn signers(
+    situation: &Situation,
+    status: &mut ModelVerificationStatus,
+    run: Run,
+    report: &Report,
+    now: Timestamp,
+) -> Told {
     let manifest = report.manifest_digest.as_ref().map(ToString::to_string);
     let [model] = status.models.as_mut_slice() else { return too_little(status, run) };
     let same = manifest.is_some() && manifest == model.manifest_digest && report.signature_verified == Some(true);
+    // The same files are others where links are not followed: that has to be seen.
+    let same = same && model.allow_symlinks == report.allow_symlinks;
     if !same || !matches!(report.outcome, Outcome::Verified {}) || !model.content_verified {
         return too_little(status, run);
     }
     (model.signers, model.signer_expires_at) = signers_of(report);
     (model.bundle, model.other_bundles) = (report.bundle.clone(), report.other_bundles.clone());
-    status.trust_digest = run.trust_digest;
+    model.not_before = not_before(report, now);
+    trusting(situation, status, &run);
     status.run = None;
     Told::Signers
+}
+
+/// Notes what a run was given. The names are known of what is trusted now: of anything else it is due to be read again.
+fn trusting(situation: &Situation, status: &mut ModelVerificationStatus, run: &Run) {
+    let still = run.trust_digest.as_ref() == Some(&situation.trust.digest);
+    status.trust = if still { situation.trust.names.clone() } else { Vec::new() };
+    status.trust_digest.clone_from(&run.trust_digest);
 }
 
 fn too_little(status: &mut ModelVerificationStatus, run: Run) -> Told {
@@ -269,14 +289,14 @@ pub fn of_one_run(
         Outcome::Verified {} | Outcome::Refused { .. } => {
             status.observed_generation = Some(FIRST_GENERATION);
             status.verified_at = Some(whole(now));
-            status.models = vec![model(&source.path, report)];
+            status.models = vec![model(&source.path, report, now)];
             status.source = Some(source);
         }
     }
     status
 }
 
-fn model(path: &str, report: &Report) -> ModelStatus {
+fn model(path: &str, report: &Report, now: Timestamp) -> ModelStatus {
     let refused: Option<RefusedCode> = match &report.outcome {
         Outcome::Refused { code, .. } => Some(*code),
         Outcome::Verified {} | Outcome::Unknown { .. } => None,
@@ -298,15 +318,23 @@ fn model(path: &str, report: &Report) -> ModelStatus {
         other_bundles: report.other_bundles.clone(),
         content_verified: report.content_verified == Some(true),
         signature_verified: report.signature_verified == Some(true),
+        allow_symlinks: report.allow_symlinks,
         signers,
+        not_before: not_before(report, now),
         signer_expires_at,
     }
 }
 
+/// When to look again at what did not count yet.
+fn not_before(report: &Report, now: Timestamp) -> Option<Time> {
+    let soonest = now.checked_add(CLOCK_PAUSE).unwrap_or(now);
+    report.not_before.map(|at| whole(at.max(soonest)))
+}
+
 /// The signers of a report, and when the first of them stops to count.
 fn signers_of(report: &Report) -> (Vec<SignerStatus>, Option<Time>) {
-    let signers: Vec<SignerStatus> = report.signers.iter().map(SignerStatus::from).collect();
-    let expires_at = signers.iter().filter_map(expires_at).min().map(whole);
+    let signers = report.signers.statuses();
+    let expires_at = signers.iter().flat_map(ends).min().map(whole);
     (signers, expires_at)
 }
 

@@ -26,7 +26,9 @@ fn verified() -> Situation {
         content_verified: true,
         signature_verified: true,
         other_bundles: vec![],
+        allow_symlinks: false,
         signers: vec![],
+        not_before: None,
         signer_expires_at: None,
     };
     situation.status = ModelVerificationStatus {
@@ -57,7 +59,7 @@ type Change = fn(&mut Situation);
 
 #[test]
 fn when_a_record_is_read() {
-    let table: [(&str, Change, Next); 10] = [
+    let table: [(&str, Change, Next); 13] = [
         ("nothing changed", |_| {}, Next::Wait(None)),
         ("a person asks", |s| s.asked = Some("1".into()), read(Why::Asked)),
         ("served already", |s| (s.asked, s.status.reverify) = (Some("1".into()), Some("1".into())), Next::Wait(None)),
@@ -78,6 +80,20 @@ fn when_a_record_is_read() {
                 s.status.models[0].verdict = VerdictKind::Refused;
             },
             read(Why::TrustChanged),
+        ),
+        ("not valid yet", |s| s.status.models[0].not_before = Some(Time(at(151))), Next::Wait(Some(at(151)))),
+        (
+            "valid now",
+            |s| s.status.models[0].not_before = Some(Time(at(150))),
+            Next::Read { why: Why::Begins, signature_only: true },
+        ),
+        (
+            "valid now, and nothing was read",
+            |s| {
+                s.status.models[0].not_before = Some(Time(at(150)));
+                s.status.models[0].verdict = VerdictKind::Refused;
+            },
+            read(Why::Begins),
         ),
     ];
     for (name, change, expected) in table {

@@ -11,11 +11,17 @@ fn digest(digit: &str) -> String {
     format!("sha256:{}", digit.repeat(64))
 }
 
+/// A digest as a report writes it.
+fn short(digit: &str) -> String {
+    let digest: crate::model::Digest = digest(digit).parse().unwrap();
+    base64::Engine::encode(&base64::engine::general_purpose::URL_SAFE_NO_PAD, digest.as_bytes())
+}
+
 fn verified(signer: &str) -> Report {
     report(serde_json::json!({
         "outcome": { "verdict": "Verified" }, "signatureVerified": true, "contentVerified": true, "modelRoot": "llama",
         "bundle": "model.sig", "modelDigest": digest("a"), "manifestDigest": digest("b"), "files": 3, "bytes": 30,
-        "signers": [{ "kind": "Key", "fingerprint": digest(signer) }] }))
+        "signers": { "who": [{ "kind": "Key", "fingerprint": short(signer) }] } }))
 }
 
 fn refused() -> Report {
@@ -23,7 +29,7 @@ fn refused() -> Report {
     report(serde_json::json!({
         "outcome": outcome, "signatureVerified": true, "contentVerified": false, "modelRoot": ".",
         "modelDigest": digest("a"), "manifestDigest": digest("b"), "files": 3, "bytes": 30,
-        "signers": [{ "kind": "Key", "fingerprint": digest("c") }] }))
+        "signers": { "who": [{ "kind": "Key", "fingerprint": short("c") }] } }))
 }
 
 fn unreadable() -> Report {
@@ -143,14 +149,14 @@ fn age_and_obstacles_end_what_was_verified() {
 
 /// Signed with a certificate that ends at 1000, by both profiles if it is `lax`.
 fn certified(lax: bool) -> Report {
-    let signer = |profile: &str| {
-        serde_json::json!({ "kind": "Certificate", "fingerprint": digest("c"), "subject": "CN=ml", "issuer": "CN=ca",
-            "names": ["uri:spiffe://acme/ml"], "notAfter": at(1000), "chain": [digest("1")], "root": digest("2"),
-            "trust": digest("3"), "profile": profile })
-    };
+    let way = |profile: &str| serde_json::json!({ "chain": [short("1")], "root": short("2"), "trust": short("3"), "profile": profile });
+    let proof = |way: usize| serde_json::json!({ "notAfter": at(1000), "way": way });
+    let count = 1 + usize::from(lax);
+    let who = serde_json::json!([{ "kind": "Certificate", "fingerprint": short("c"), "subject": "CN=ml",
+        "issuer": "CN=ca", "names": ["uri:spiffe://acme/ml"], "proofs": (0..count).map(proof).collect::<Vec<_>>() }]);
+    let ways: Vec<_> = ["Strict", "Reference"].into_iter().take(count).map(way).collect();
     let mut report = verified("c");
-    report.signers = serde_json::from_value(signer("Strict")).into_iter().collect();
-    report.signers.extend(lax.then(|| serde_json::from_value(signer("Reference")).unwrap()));
+    report.signers = serde_json::from_value(serde_json::json!({ "who": who, "ways": ways })).unwrap();
     report
 }
 
@@ -192,6 +198,10 @@ fn a_look_at_the_bundle_replaces_the_signers_alone() {
     assert!(after.status.models[0].content_verified);
     assert_eq!(after.status.trust_digest.as_deref(), Some("sha256:u"));
 
+    let mut links = look.clone();
+    links.allow_symlinks = true;
+    assert_eq!(take(running(before.clone(), true), &links).1, Told::TooLittle, "links were not followed then");
+
     look.manifest_digest = digest("e").parse().ok();
     let (other, told) = take(running(before.clone(), true), &look);
     assert_eq!(told, Told::TooLittle);
@@ -228,4 +238,29 @@ fn what_is_settled_stays_the_same() {
     let read_back: ModelVerificationStatus =
         serde_json::from_value(serde_json::to_value(&situation.status).unwrap()).unwrap();
     assert_eq!(settled(&Situation { status: read_back, ..situation.clone() }, at(500)), situation.status);
+}
+
+#[test]
+fn what_a_read_was_given_is_known_by_name() {
+    let situation = read(&verified("c"));
+    assert_eq!(situation.status.trust, situation.trust.names);
+    let mut changed = running(unread(), false);
+    (changed.trust.digest, changed.trust.names) = ("sha256:u".into(), vec!["key sha256:u".into()]);
+    let (changed, _) = take(changed, &verified("c"));
+    assert_eq!(changed.status.trust, Vec::<String>::new(), "other pieces than the run was given");
+    assert_eq!(changed.status.trust_digest.as_deref(), Some("sha256:t"));
+}
+
+#[test]
+fn what_does_not_count_yet_is_read_again_when_its_time_has_come() {
+    let waiting = |second: i64| {
+        let mut report = report(serde_json::json!({
+            "outcome": { "verdict": "Refused", "code": "SignerExpired", "message": "not valid yet" },
+            "signatureVerified": false, "modelRoot": "llama" }));
+        report.not_before = Some(at(second));
+        read(&report).status
+    };
+    assert_eq!(waiting(1000).models[0].not_before, Some(Time(at(1000))));
+    assert_eq!(waiting(1000).next_run, Some(Time(at(1000))));
+    assert_eq!(waiting(121).models[0].not_before, Some(Time(at(180))), "a clock that is behind says so for ever");
 }
