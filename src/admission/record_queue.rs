@@ -10,7 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
 use super::metrics::{AdmissionMetrics, RecordOutcome};
-use crate::api::v1alpha1::ModelVerificationSpec;
+use crate::api::v1alpha1::{MAX_INLINE_BYTES, ModelVerificationSpec};
 
 /// How many wishes one namespace may have in the queue. A Pod that uses more models at once asks again when its controller
 /// tries it again.
@@ -19,6 +19,9 @@ const MAX_PER_NAMESPACE: usize = 64;
 /// How many wishes the queue holds: sixteen namespaces with all they may have. A wish has at most 2 KiB (a claim's name,
 /// a path), so this is 2 MiB.
 const MAX_WISHES: usize = 16 * MAX_PER_NAMESPACE;
+
+/// How many bytes of bundles the wishes in the queue may carry, which annotations bring: 32 of the largest.
+const MAX_BUNDLE_BYTES: usize = 32 * MAX_INLINE_BYTES;
 
 /// A record that does not exist and would help to decide.
 #[derive(Clone, Debug, PartialEq)]
@@ -101,7 +104,9 @@ impl State {
             return RecordOutcome::Known;
         }
         let of_namespace = self.waiting.get(&wanted.namespace).map_or(0, VecDeque::len);
-        if self.known.len() >= MAX_WISHES || of_namespace >= MAX_PER_NAMESPACE {
+        let carried: usize = self.waiting.values().flatten().map(bundle_bytes).sum();
+        let too_heavy = bundle_bytes(&wanted) > 0 && carried + bundle_bytes(&wanted) > MAX_BUNDLE_BYTES;
+        if self.known.len() >= MAX_WISHES || of_namespace >= MAX_PER_NAMESPACE || too_heavy {
             return RecordOutcome::Dropped;
         }
         if of_namespace == 0 {
@@ -123,6 +128,10 @@ impl State {
         }
         wanted
     }
+}
+
+fn bundle_bytes(wanted: &WantedRecord) -> usize {
+    wanted.spec.bundle.as_ref().map_or(0, String::len)
 }
 
 fn key(wanted: &WantedRecord) -> (String, String) {
@@ -175,6 +184,21 @@ mod tests {
             assert_eq!(put(&mut state, &format!("b{number}"), 0), RecordOutcome::Queued);
         }
         assert_eq!(put(&mut state, "c", 0), RecordOutcome::Dropped, "the queue is full");
+    }
+
+    #[test]
+    fn bundles_that_annotations_bring_leave_room() {
+        let mut state = State::default();
+        let heavy = |namespace: usize| {
+            let mut wanted = wish(&namespace.to_string(), 0);
+            wanted.spec.bundle = Some("A".repeat(MAX_INLINE_BYTES));
+            wanted
+        };
+        for namespace in 0..MAX_BUNDLE_BYTES / MAX_INLINE_BYTES {
+            assert_eq!(state.put(heavy(namespace)), RecordOutcome::Queued);
+        }
+        assert_eq!(state.put(heavy(MAX_WISHES)), RecordOutcome::Dropped);
+        assert_eq!(put(&mut state, "light", 0), RecordOutcome::Queued, "one without a bundle still fits");
     }
 
     #[tokio::test]

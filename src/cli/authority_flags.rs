@@ -119,6 +119,7 @@ impl AuthorityFlags {
             authorities,
             required: 1,
             content: Content::default(),
+            require_digest_annotation: false,
         };
         let policy = ClusterModelPolicy::new(COMMAND_LINE, spec);
         let compiled = CompiledPolicies::compile([&policy], &TrustSources::default(), "");

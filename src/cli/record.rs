@@ -19,7 +19,8 @@ pub(super) struct Flags {
     /// Path of the model in the claim; the claim's root if left out.
     #[arg(default_value = "")]
     path: String,
-    /// Where the bundle is: `volume:` and a path inside the model; `volume:` alone looks for it.
+    /// Where the bundle is, as in the annotation of a Pod: `volume:` and a path inside the model, `volume:` alone to look
+    /// for it, `configmap:<name>/<key>`, or `inline:` and the bundle in base64.
     #[arg(long, default_value = DISCOVERY)]
     signature: String,
     /// Namespace of the claim; left out of the object if not given.
@@ -32,10 +33,8 @@ pub(super) struct Flags {
 
 impl Flags {
     pub(super) fn run(self, out: &mut dyn Write) -> Result<Exit, UsageError> {
-        let spec = ModelVerificationSpec {
-            signature: self.signature,
-            ..ModelVerificationSpec::of_claim(self.claim, normal(&self.path)?)
-        };
+        let spec = ModelVerificationSpec::of_claim(self.claim, normal(&self.path)?);
+        let spec = spec.signed_at(&self.signature).map_err(|error| UsageError(format!("--signature {error}")))?;
         let mut record = json!({
             "apiVersion": ModelVerification::api_version(&()),
             "kind": ModelVerification::kind(&()),

@@ -5,7 +5,7 @@
 //! whatever stands in it.
 
 use std::env;
-use std::fs;
+use std::fs::{self, File};
 use std::num::NonZeroU64;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
@@ -13,13 +13,15 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::{Exit, UsageError};
-use crate::api::v1alpha1::{DISCOVERY, UnknownCode};
+use crate::api::v1alpha1::{BundleLocation, DISCOVERY, LocationError, UnknownCode};
 use crate::clock;
-use crate::facts::{Extent, NoProgress, Place, Report, Request, SignatureLocation, default_threads, read};
-use crate::model::{Links, NameError, ResourceName, shown};
-use crate::operator::records::verifier_pod::TRUST_VARIABLE;
+use crate::facts::{
+    Extent, NoProgress, Place, Report, Request, SignatureLocation, decode, default_threads, read, read_at_most,
+};
+use crate::model::{Hasher, Links, NameError, ResourceName, shown};
+use crate::operator::records::verifier_pod::{BUNDLE_FILE, BUNDLE_VARIABLE, TRUST_VARIABLE};
 use crate::policy::TrustPiece;
-use crate::signature::TrustMaterial;
+use crate::signature::{MAX_BUNDLE_BYTES, TrustMaterial};
 
 /// Read a model and report facts about it (runs inside verifier Pods).
 #[derive(Debug, Args)]
@@ -33,7 +35,8 @@ pub(super) struct Flags {
     #[arg(long, default_value = ".")]
     path: String,
 
-    /// Where the bundle is: volume:NAME, or volume: alone to look for it.
+    /// Where the bundle is, as a record says it: volume:NAME, volume: alone to look for it, configmap:NAME/KEY,
+    /// inline:DIGEST.
     #[arg(long, value_name = "LOCATION", default_value = DISCOVERY)]
     signature: String,
 
@@ -57,6 +60,11 @@ pub(super) struct Flags {
     /// so on, such as {"key": {"pem": "..."}}.
     #[arg(long, value_name = "COUNT", env = TRUST_VARIABLE)]
     trust: Option<usize>,
+
+    /// In how many pieces a bundle comes that stood in an annotation. Each stands in a variable of its own,
+    /// WEIGHBRIDGE_BUNDLE_0 and so on.
+    #[arg(long, value_name = "COUNT", env = BUNDLE_VARIABLE)]
+    bundle: Option<usize>,
 
     /// What the report must carry to be taken for the answer to this run.
     #[arg(long, env = "WEIGHBRIDGE_NONCE", hide_env_values = true)]
@@ -94,7 +102,9 @@ impl Flags {
             path: path(&self.path).map_err(|error| {
                 Failure(UnknownCode::NotVerifiable, format!("the path `{}` {error}; rename it", shown(&self.path)))
             })?,
-            signature: location(&self.signature)?,
+            signature: location(&self.signature, || {
+                Ok(variables(BUNDLE_VARIABLE, self.bundle, UnknownCode::VerifierFailed)?.concat())
+            })?,
             links: if self.allow_symlinks { Links::Follow } else { Links::Refuse },
             extent: self.extent(),
             place: Place::Cluster,
@@ -109,16 +119,12 @@ impl Flags {
 
 /// All pieces, or nothing: what a piece that cannot be read meant to trust or to restrict would be lost.
 fn trust_material(count: Option<usize>) -> Result<TrustMaterial, Failure> {
-    let unavailable = |name: &str, what: String| Failure(UnknownCode::TrustUnavailable, format!("{name}: {what}"));
-    let count = count.ok_or_else(|| unavailable(TRUST_VARIABLE, "it is not set".to_owned()))?;
     let mut material = TrustMaterial::default();
-    for at in 0..count {
-        let name = format!("{TRUST_VARIABLE}_{at}");
-        #[expect(clippy::disallowed_methods, reason = "settings are read here once; clap knows no numbered variables")]
-        let json = env::var(&name).map_err(|error| unavailable(&name, error.to_string()))?;
-        let piece: TrustPiece =
-            serde_json::from_str(&json).map_err(|error| unavailable(&name, shown(&error.to_string())))?;
-        piece.add_to(&mut material).map_err(|error| unavailable(&name, error.to_string()))?;
+    for (at, json) in variables(TRUST_VARIABLE, count, UnknownCode::TrustUnavailable)?.iter().enumerate() {
+        let unavailable =
+            |what: String| Failure(UnknownCode::TrustUnavailable, format!("{TRUST_VARIABLE}_{at}: {what}"));
+        let piece: TrustPiece = serde_json::from_str(json).map_err(|error| unavailable(shown(&error.to_string())))?;
+        piece.add_to(&mut material).map_err(|error| unavailable(error.to_string()))?;
     }
     Ok(material)
 }
@@ -128,15 +134,51 @@ pub(super) fn path(text: &str) -> Result<ResourceName, NameError> {
     if text.is_empty() { Ok(ResourceName::root()) } else { ResourceName::parse(text) }
 }
 
-/// Where a record says that the bundle is.
-pub(super) fn location(text: &str) -> Result<SignatureLocation, Failure> {
-    if text == DISCOVERY {
-        return Ok(SignatureLocation::Discover);
+/// Where a record says that the bundle is; one that is not on the volume is read here. `inline` gives the text of one that
+/// stands in the record.
+pub(super) fn location(
+    text: &str,
+    inline: impl FnOnce() -> Result<String, Failure>,
+) -> Result<SignatureLocation, Failure> {
+    let unusable =
+        |error: LocationError| Failure(UnknownCode::NotVerifiable, format!("the signature's location {error}"));
+    match BundleLocation::of_record(text).map_err(unusable)? {
+        BundleLocation::Discover => Ok(SignatureLocation::Discover),
+        BundleLocation::Volume(name) => Ok(SignatureLocation::Within(name)),
+        BundleLocation::ConfigMap { name, key } => {
+            let missing = |error: String| {
+                let message = format!(
+                    "ConfigMap {name} gives no bundle under the key {key} ({error}); put it there, or correct the \
+                     annotation"
+                );
+                Failure(UnknownCode::SourceMissing, message)
+            };
+            let file = File::open(BUNDLE_FILE).map_err(|error| missing(error.to_string()))?;
+            let bundle = read_at_most(file, MAX_BUNDLE_BYTES).map_err(|error| missing(error.to_string()))?;
+            Ok(SignatureLocation::Given { at: text.to_owned(), bundle })
+        }
+        BundleLocation::Inline { digest } => {
+            let base64 = inline()?;
+            if Hasher::sha256(base64.as_bytes()).to_string() != digest {
+                let message = "the record holds another bundle than its signature's location names; make it anew";
+                return Err(Failure(UnknownCode::NotVerifiable, message.to_owned()));
+            }
+            // What cannot be decoded is no bundle, and is refused as one.
+            let bundle = decode(&base64).map_err(|error| Failure(UnknownCode::TooLarge, error.to_string()))?;
+            Ok(SignatureLocation::Given { at: "inline".to_owned(), bundle })
+        }
     }
-    let wrong = |problem: String| {
-        Failure(UnknownCode::NotVerifiable, format!("the signature's location `{}` {problem}", shown(text)))
+}
+
+/// Numbered variables: all of them, or nothing.
+fn variables(name: &str, count: Option<usize>, code: UnknownCode) -> Result<Vec<String>, Failure> {
+    let unavailable = |name: &str, what: String| Failure(code, format!("{name}: {what}"));
+    let count = count.ok_or_else(|| unavailable(name, "it is not set".to_owned()))?;
+    let read = |at: usize| {
+        let name = format!("{name}_{at}");
+        #[expect(clippy::disallowed_methods, reason = "settings are read here once; clap knows no numbered variables")]
+        let value = env::var(&name);
+        value.map_err(|error| unavailable(&name, error.to_string()))
     };
-    let name = text.strip_prefix("volume:").ok_or_else(|| wrong("is not supported yet; use volume:NAME".into()))?;
-    let name = ResourceName::parse(name).map_err(|error| wrong(error.to_string()))?;
-    Ok(SignatureLocation::Within(name))
+    (0..count).map(read).collect()
 }

@@ -86,7 +86,7 @@ impl Flags {
         let exit = match examined.report.outcome {
             Outcome::Verified {} => Exit::Success,
             Outcome::Refused { .. } => Exit::Refused,
-            Outcome::Unknown { .. } => Exit::Undetermined,
+            Outcome::Divided { .. } | Outcome::Unknown { .. } => Exit::Undetermined,
         };
         if examined.report.outcome.detail() == Some(Detail::AmbiguousBundle) {
             return Err(UsageError(examined.report.outcome.message().unwrap_or_default().into()));
@@ -163,7 +163,7 @@ fn print(out: &mut dyn Write, model: &str, report: &Report) -> io::Result<()> {
     let verdict = match &report.outcome {
         Outcome::Verified {} => return print_verified(out, model, report),
         Outcome::Refused { .. } => "Refused",
-        Outcome::Unknown { .. } => NOT_DETERMINED,
+        Outcome::Divided { .. } | Outcome::Unknown { .. } => NOT_DETERMINED,
     };
     let (Some(code), Some(message)) = (report.outcome.code(), report.outcome.message()) else { return Ok(()) };
     writeln!(out, "{}", sentence(verdict, model, message, code))

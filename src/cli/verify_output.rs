@@ -147,7 +147,7 @@ fn outcome(report: &Report) -> OutputOutcome {
         verdict: match report.outcome {
             Outcome::Verified {} => VerdictKind::Verified,
             Outcome::Refused { .. } => VerdictKind::Refused,
-            Outcome::Unknown { .. } => VerdictKind::Unknown,
+            Outcome::Divided { .. } | Outcome::Unknown { .. } => VerdictKind::Unknown,
         },
         code: report.outcome.code(),
         detail: report.outcome.detail(),

@@ -1,15 +1,20 @@
 //! What is known of the content of one use, under one policy: an ordered list of checks, each of which may end it.
 
+use std::sync::Arc;
+
 use super::records::{self, Awaited, Currency, Present};
 use super::scene::Scene;
 use super::text::remedy;
-use super::{ClaimFacts, Facts, Finding, Found, MAX_EVIDENCE_AGE, Record, Verdict, VolumeFacts, authorities, storage};
+use super::{
+    ClaimFacts, Facts, Finding, Found, MAX_EVIDENCE_AGE, ModelFacts, Record, Verdict, VolumeFacts, authorities,
+    digests, storage,
+};
 use crate::api::v1alpha1::{
-    Code, FindingCode, ModelStatus, ModelVerificationSpec, RefusedCode, UnknownCode, VerdictKind,
+    Code, FindingCode, LocationError, ModelStatus, ModelVerificationSpec, RefusedCode, UnknownCode, VerdictKind,
 };
 use crate::model::{shown, shown_to};
 use crate::policy::{CompiledPolicy, PolicyName};
-use crate::workload::{ModelUse, Source, Unresolved};
+use crate::workload::{ModelUse, SIGNATURE_ANNOTATION, Source, Unresolved};
 
 /// How much of a sentence that a record or the cluster brings is shown: what fits into two lines of a denial.
 const MAX_MESSAGE_CHARS: usize = 300;
@@ -21,8 +26,8 @@ pub(super) struct Content {
     pub(super) facts: Option<Facts>,
     /// The authority that satisfied the policy, as `<policy>/<authority>`.
     pub(super) signer: Option<String>,
-    /// The record that does not exist and would be needed to know more.
-    pub(super) missing_record: Option<ModelVerificationSpec>,
+    /// Records that do not exist and would be needed to know more.
+    pub(super) missing_records: Vec<ModelVerificationSpec>,
 }
 
 /// Why it is not Verified.
@@ -70,7 +75,7 @@ impl Content {
 
 /// Finds out what is known of the content of a use.
 pub(super) fn of(scene: &Scene<'_>, policy: &CompiledPolicy, model_use: &ModelUse) -> Content {
-    let mut content = Content { outcome: Ok(()), facts: None, signer: None, missing_record: None };
+    let mut content = Content { outcome: Ok(()), facts: None, signer: None, missing_records: Vec::new() };
     content.outcome = checks(scene, policy, model_use, &mut content);
     content
 }
@@ -85,42 +90,108 @@ fn checks(
     index_is_fresh(scene)?;
     policy_is_understood(policy)?;
     let (name, path) = source_is_a_claim(model_use)?;
-    let spec = ModelVerificationSpec::of_claim(name, path);
+    let spec = bundle_is_somewhere(model_use, name, path)?;
     let claim = claim_exists(scene, model_use, name)?;
+    let all = scene.evidence.records_of(&scene.subject.namespace, name);
     let volume = claim_is_bound(scene, claim, name).inspect_err(|_| {
-        let recorded = scene.evidence.records_of(&scene.subject.namespace, name).iter().any(|it| it.spec == spec);
-        content.missing_record = (will_be_bound_by_a_read(claim) && !recorded).then(|| spec.clone());
+        let recorded = all.iter().any(|it| it.spec.is_about(&spec));
+        content.missing_records.extend((will_be_bound_by_a_read(claim) && !recorded).then(|| spec.clone()));
     })?;
     storage_is_vouched_for(policy, claim, volume, name)?;
     let store = volume.store(&claim.uid);
     let present =
         Present { namespace: &scene.subject.namespace, claim_uid: &claim.uid, volume_uid: &volume.uid, store: &store };
-    let currency = |record: &Record| records::currency(record, present, scene.evidence);
-    let all = scene.evidence.records_of(&scene.subject.namespace, name);
-    let record = records::of_use(all, &spec, path, currency);
+    let look = Look { scene, policy, name, all, present };
+    let record = look.record(&spec, path);
     if record.is_none() {
-        content.missing_record = Some(spec);
+        content.missing_records.push(spec);
     }
     nobody_writes(scene, present, name)?;
     let record = record.ok_or_else(|| pending(name, Currency::Unread, Awaited::Nothing))?;
-    let currency = currency(record);
-    let known = records::covering(&record.status.models, path)
-        .filter(|_| matches!(currency, Currency::Current | Currency::Written));
-    let Some(model) = known else {
-        return Err(pending(name, currency, records::awaited(record, present)));
+    let signer = match record.status.parts.as_slice() {
+        [] => look.model(record, path, content)?,
+        parts => look.models(record, parts, content)?,
     };
-    content.facts = Some(facts(record, model));
-    let sound =
-        model_is_sound(scene, policy, record, model).and_then(|()| signers_are_trusted(scene, policy, record, model));
-    match sound {
-        // What was refused stays so until it was read again: a tenant could bring about Unknown by touching a file.
-        Err(obstacle) if obstacle.is_refusal() => Err(obstacle),
-        _ if currency == Currency::Written => Err(pending(name, currency, records::awaited(record, present))),
-        Err(obstacle) => Err(obstacle),
-        Ok(authority) => {
-            record_is_young(scene, policy, record)?;
-            content.signer = Some(format!("{}/{authority}", policy.name));
-            Ok(())
+    if let Some(facts) = &content.facts {
+        digests::check(model_use, facts).map_err(|(code, finding)| Obstacle::refused(code, finding))?;
+    }
+    content.signer = Some(signer);
+    Ok(())
+}
+
+/// What records are looked at for, about one claim.
+struct Look<'a> {
+    scene: &'a Scene<'a>,
+    policy: &'a CompiledPolicy,
+    name: &'a str,
+    all: &'a [Arc<Record>],
+    present: Present<'a>,
+}
+
+impl<'a> Look<'a> {
+    fn record(&self, spec: &ModelVerificationSpec, path: &str) -> Option<&'a Record> {
+        records::of_use(self.all, spec, path, |record| self.currency(record))
+    }
+
+    fn currency(&self, record: &Record) -> Currency {
+        records::currency(record, self.present, self.scene.evidence)
+    }
+
+    fn pending(&self, record: &Record) -> Obstacle {
+        pending(self.name, self.currency(record), records::awaited(record, self.present))
+    }
+
+    /// Who signed the model at a path, as `<policy>/<authority>`, by a record that speaks of it.
+    fn model(&self, record: &Record, path: &str, content: &mut Content) -> Result<String, Obstacle> {
+        let Look { scene, policy, .. } = *self;
+        let currency = self.currency(record);
+        let known = records::covering(&record.status.models, path)
+            .filter(|_| matches!(currency, Currency::Current | Currency::Written));
+        let Some(model) = known else { return Err(self.pending(record)) };
+        content.facts.get_or_insert_default().add(record, model);
+        let sound = model_is_sound(scene, policy, record, model);
+        match sound.and_then(|()| signers_are_trusted(scene, policy, record, model)) {
+            // What was refused stays so until it was read again: a tenant could bring about Unknown by touching a file.
+            Err(obstacle) if obstacle.is_refusal() => Err(obstacle),
+            _ if currency == Currency::Written => Err(self.pending(record)),
+            Err(obstacle) => Err(obstacle),
+            Ok(authority) => {
+                record_is_young(scene, policy, record)?;
+                Ok(format!("{}/{authority}", policy.name))
+            }
+        }
+    }
+
+    /// The same of a folder that holds several models and nothing beside them: all of them count, and a refused one more
+    /// than one of which nothing is known.
+    fn models(&self, record: &Record, parts: &[String], content: &mut Content) -> Result<String, Obstacle> {
+        let (mut signer, mut first) = (None, None::<Obstacle>);
+        for path in parts {
+            let spec = record.spec.of_part(path);
+            let found = match self.record(&spec, path) {
+                Some(part) => self.model(part, path, content),
+                None => {
+                    content.missing_records.push(spec);
+                    Err(pending(self.name, Currency::Unread, Awaited::Nothing))
+                }
+            };
+            match found {
+                Ok(authority) => signer = signer.or(Some(authority)),
+                Err(mut obstacle) => {
+                    obstacle.finding.what = format!("model {}: {}", shown(path), obstacle.finding.what);
+                    let worse = first.as_ref().is_none_or(|it| obstacle.is_refusal() && !it.is_refusal());
+                    first = if worse { Some(obstacle) } else { first };
+                }
+            }
+        }
+        match first {
+            Some(obstacle) if obstacle.is_refusal() => Err(obstacle),
+            _ if self.currency(record) != Currency::Current => Err(self.pending(record)),
+            Some(obstacle) => Err(obstacle),
+            None => {
+                record_is_young(self.scene, self.policy, record)?;
+                signer.ok_or_else(|| self.pending(record))
+            }
         }
     }
 }
@@ -161,6 +232,30 @@ fn source_is_a_claim(model_use: &ModelUse) -> Result<(&str, &str), Obstacle> {
             Err(Obstacle::unknown(UnknownCode::NotVerifiable, what, opaque.remedy))
         }
     }
+}
+
+/// The record that is asked for: of this path, with the bundle where the annotation says. It can say where to look, and
+/// nothing else.
+fn bundle_is_somewhere(model_use: &ModelUse, name: &str, path: &str) -> Result<ModelVerificationSpec, Obstacle> {
+    let spec = ModelVerificationSpec::of_claim(name, path);
+    let Some((annotation, mount)) = model_use.annotations.signature.as_ref().zip(model_use.mount()) else {
+        return Ok(spec);
+    };
+    spec.signed_at(annotation).map_err(|error| {
+        let what = format!("the annotation {SIGNATURE_ANNOTATION}{} {error}", mount.volume);
+        let fix = "write volume:<path in the model>, configmap:<name>/<key> or inline:<base64>, or leave it out";
+        let finding = Finding { what, fix: fix.to_owned(), detail: None };
+        match error {
+            LocationError::Registry(_) => {
+                Obstacle { code: FindingCode::Unknown(UnknownCode::RegistryUnauthorized), finding }
+            }
+            LocationError::TooLong(_) => Obstacle { code: FindingCode::Unknown(UnknownCode::TooLarge), finding },
+            LocationError::Unknown(_)
+            | LocationError::Path(_)
+            | LocationError::ConfigMap(_)
+            | LocationError::Inline => Obstacle::refused(RefusedCode::UnsupportedBundle, finding),
+        }
+    })
 }
 
 fn claim_exists<'a>(scene: &Scene<'a>, model_use: &ModelUse, name: &str) -> Result<&'a ClaimFacts, Obstacle> {
@@ -326,11 +421,16 @@ fn record_is_young(scene: &Scene<'_>, policy: &CompiledPolicy, record: &Record) 
     Err(Obstacle::unknown(UnknownCode::Stale, what, remedy(UnknownCode::Stale.into())))
 }
 
-fn facts(record: &Record, model: &ModelStatus) -> Facts {
-    Facts {
-        model_digest: model.model_digest.clone().unwrap_or_default(),
-        manifest_digest: model.manifest_digest.clone().unwrap_or_default(),
-        signers: model.signers.clone(),
-        verified_at: record.status.verified_at.as_ref().map(|read| read.0),
+impl Facts {
+    /// What a record says of a model. They are as old as the oldest read.
+    fn add(&mut self, record: &Record, model: &ModelStatus) {
+        let read = record.status.verified_at.as_ref().map(|read| read.0);
+        self.verified_at = if self.models.is_empty() { read } else { self.verified_at.min(read) };
+        self.models.push(ModelFacts {
+            path: model.path.clone(),
+            model_digest: model.model_digest.clone().unwrap_or_default(),
+            manifest_digest: model.manifest_digest.clone().unwrap_or_default(),
+            signers: model.signers.clone(),
+        });
     }
 }

@@ -87,6 +87,7 @@ pub(crate) struct World {
     pub(crate) stores: Vec<StoreFacts>,
     pub(crate) observed_at: Option<Timestamp>,
     pub(crate) pod: Value,
+    pub(crate) annotations: Value,
     pub(crate) stage: Stage,
 }
 
@@ -170,6 +171,7 @@ impl World {
                 ]}],
                 "volumes": [{ "name": "models", "persistentVolumeClaim": { "claimName": "models" } }],
             }),
+            annotations: json!({}),
             stage: Stage::Pod,
         }
     }
@@ -221,7 +223,7 @@ impl World {
     }
 
     pub(crate) fn extract(&self) -> Extract {
-        let metadata = json!({ "name": "llama", "namespace": "team" });
+        let metadata = json!({ "name": "llama", "namespace": "team", "annotations": self.annotations });
         match self.stage {
             Stage::Pod => {
                 let pod: k8s_openapi::api::core::v1::Pod =
@@ -229,7 +231,8 @@ impl World {
                 pod.extract()
             }
             Stage::Template => {
-                let spec = json!({ "selector": {}, "template": { "spec": self.pod } });
+                let template = json!({ "metadata": { "annotations": self.annotations }, "spec": self.pod });
+                let spec = json!({ "selector": {}, "template": template });
                 let deployment: k8s_openapi::api::apps::v1::Deployment =
                     serde_json::from_value(json!({ "metadata": metadata, "spec": spec })).unwrap();
                 deployment.extract()

@@ -6,7 +6,7 @@ use super::content::{self, Content};
 use super::scene::Scene;
 use super::text::remedy;
 use super::writers::{self, Role as WriterRole};
-use super::{Facts, Finding, Found, Verdict, dangers, shadows};
+use super::{Facts, Finding, Found, Verdict, dangers, digests, shadows};
 use crate::api::v1alpha1::{ModelVerificationSpec, UseCode};
 use crate::model::shown;
 use crate::policy::CompiledPolicy;
@@ -26,8 +26,8 @@ pub(super) struct Judgement {
     pub(super) findings: Vec<Found>,
     /// What does not comply elsewhere in its container: once for each container, at its first use.
     pub(super) dangers: Vec<(FieldPath, Found)>,
-    /// A record that would be needed to know more.
-    pub(super) missing_record: Option<ModelVerificationSpec>,
+    /// Records that would be needed to know more.
+    pub(super) missing_records: Vec<ModelVerificationSpec>,
 }
 
 /// Judges each use that the policy selects: first what is known of the content, use by use, then the way in which it is
@@ -82,12 +82,13 @@ fn judge(
         findings.extend(shadows::check(scene.subject.stage, scene.uses, model_use, contents));
         findings.extend(dangers::of_reference(policy, model_use));
         findings.extend(unsigned_config(model_use).or_else(|| content.finding()));
+        findings.extend(digests::missing(policy, model_use, content.facts.as_ref()));
     }
     Judgement {
         verdict: content.verdict(),
         facts: content.facts.clone(),
         signer: content.signer.clone(),
-        missing_record: content.missing_record.clone().filter(|_| !writer),
+        missing_records: if writer { Vec::new() } else { content.missing_records.clone() },
         writer,
         findings,
         dangers: Vec::new(),

@@ -13,8 +13,10 @@ mod actions;
 mod authorities;
 mod content;
 mod dangers;
+mod digests;
 mod evidence;
 mod judge;
+mod notes;
 mod records;
 mod scene;
 mod shadows;
@@ -62,17 +64,26 @@ impl Verdict {
     }
 }
 
-/// What a read found out about a model.
+/// What reads found out about the models of a use: one, or several below a folder.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Facts {
+    /// The models, by their paths.
+    pub models: Vec<ModelFacts>,
+    /// When the oldest of the reads started.
+    pub verified_at: Option<Timestamp>,
+}
+
+/// What a read found out about a model.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ModelFacts {
+    /// Its root in the source; empty means the source's own.
+    pub path: String,
     /// The OMS root digest, `sha256:…`.
     pub model_digest: String,
     /// The manifest's digest, `sha256:…`.
     pub manifest_digest: String,
     /// Who signed it.
     pub signers: Vec<SignerStatus>,
-    /// When the read started.
-    pub verified_at: Option<Timestamp>,
 }
 
 /// What is wrong, for people.
@@ -129,6 +140,8 @@ pub struct Decision {
     pub policies: Vec<PolicyName>,
     /// Whether one of these refuses what violates it. Where none does, nothing is held, changed or deleted.
     pub enforced: bool,
+    /// What whoever sent it should know, although it is no violation.
+    pub notes: Vec<String>,
 }
 
 /// One finding about one use under one policy: what a [`Violation`] is made of.
@@ -209,7 +222,7 @@ pub fn decide(
             for (at, found) in &judgement.dangers {
                 decision.violations.extend(violations(at, std::slice::from_ref(found)));
             }
-            decision.missing_records.extend(judgement.missing_record.clone());
+            decision.missing_records.extend(judgement.missing_records.iter().cloned());
             status::merge(model, model_use, judgement);
         }
     }
@@ -223,6 +236,7 @@ pub fn decide(
     decision.missing_records.sort_by_key(ModelVerificationSpec::record_name);
     decision.missing_records.dedup();
     decision.models = models.into_iter().flatten().collect();
+    decision.notes = if scene.policies().is_empty() { Vec::new() } else { notes::of(&scene) };
     decision
 }
 

@@ -39,10 +39,12 @@ pub(super) fn of_use<'a>(
     path: &str,
     currency: impl Fn(&Record) -> Currency,
 ) -> Option<&'a Record> {
-    if let Some(exact) = records.iter().find(|record| record.spec == *spec) {
+    if let Some(exact) = records.iter().find(|record| record.spec.is_about(spec)) {
         return Some(exact);
     }
-    let around = records.iter().filter_map(|record| {
+    // Whoever says where the bundle is wants that one.
+    let alike = records.iter().filter(|record| record.spec.signature == spec.signature);
+    let around = alike.filter_map(|record| {
         let model = covering(&record.status.models, path).filter(|model| model.verdict == VerdictKind::Verified)?;
         let currency = currency(record);
         let counts = matches!(currency, Currency::Current | Currency::Written);

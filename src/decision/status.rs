@@ -5,13 +5,14 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use super::judge::Judgement;
 use super::signers::words;
 use super::text::statement;
-use super::{JudgedUse, severity};
+use super::{JudgedUse, ModelFacts, severity};
 use crate::api::v1alpha1::{Code, WorkloadModel};
+use crate::model::shown;
 use crate::workload::ModelUse;
 
 /// Adds what one policy says of a use to what others said.
 pub(super) fn merge(model: &mut Option<JudgedUse>, model_use: &ModelUse, judgement: Judgement) {
-    let Judgement { verdict, facts, signer, writer, mut findings, dangers, missing_record: _ } = judgement;
+    let Judgement { verdict, facts, signer, writer, mut findings, dangers, missing_records: _ } = judgement;
     findings.extend(dangers.into_iter().map(|(_, found)| found));
     let Some(before) = model else {
         let mut judged = JudgedUse { model_use: model_use.clone(), verdict, signer, writer, facts, findings };
@@ -49,20 +50,34 @@ impl JudgedUse {
         self.model_use.source.to_string()
     }
 
-    /// The use as the status of a workload shows it.
-    pub fn status(&self) -> WorkloadModel {
+    /// The use as the status of a workload shows it: once for each model in it of which anything is known.
+    pub fn statuses(&self) -> Vec<WorkloadModel> {
         let worst = self.findings.first();
-        let claimed = || self.facts.iter().flat_map(|facts| &facts.signers).map(words).next();
-        WorkloadModel {
-            container: self.model_use.container.name.clone(),
-            volume: self.model_use.mount().map(|mount| mount.volume.clone()),
-            source: self.source(),
-            verdict: self.verdict.kind(),
-            reason: worst.map(|(code, _)| code.to_string()),
-            message: worst.map(|(_, finding)| statement(finding)),
-            model_digest: self.facts.as_ref().map(|facts| facts.model_digest.clone()).filter(|it| !it.is_empty()),
-            signer: self.signer.clone().or_else(claimed),
-            verified_at: self.facts.as_ref().and_then(|facts| facts.verified_at).map(Time),
+        let of = |source: String, model: Option<&ModelFacts>| {
+            let claimed = || model.iter().flat_map(|model| &model.signers).map(words).next();
+            WorkloadModel {
+                container: self.model_use.container.name.clone(),
+                volume: self.model_use.mount().map(|mount| mount.volume.clone()),
+                source,
+                verdict: self.verdict.kind(),
+                reason: worst.map(|(code, _)| code.to_string()),
+                message: worst.map(|(_, finding)| statement(finding)),
+                model_digest: model.map(|model| model.model_digest.clone()).filter(|it| !it.is_empty()),
+                signer: self.signer.clone().or_else(claimed),
+                verified_at: self.facts.as_ref().and_then(|facts| facts.verified_at).map(Time),
+            }
+        };
+        match self.facts.as_ref().map_or(&[][..], |facts| &facts.models) {
+            [] => vec![of(self.source(), None)],
+            [model] => vec![of(self.source(), Some(model))],
+            several => several.iter().map(|model| of(self.source_at(&model.path), Some(model))).collect(),
+        }
+    }
+
+    fn source_at(&self, path: &str) -> String {
+        match self.model_use.claim() {
+            Some(name) => format!("claim/{}/{}", shown(name), shown(path)),
+            None => self.source(),
         }
     }
 }

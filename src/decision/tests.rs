@@ -7,6 +7,7 @@ use jiff::SignedDuration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::json;
 
+mod annotations;
 mod arguments;
 mod goldens;
 mod properties;
@@ -252,7 +253,7 @@ fn who_was_listed_since_may_have_signed() {
         let other = of(given(fixtures::KEY_A)).with(|world| world.policies.push(named_policy("other", elsewhere)));
         check(&format!("{what}: another policy lists another"), other.clone(), &["NotVerifiedYet", "UntrustedSigner"]);
         let says =
-            |name: &str| other.decide().violations.iter().find(|it| it.policy == name).map(|it| it.code.as_str());
+            |name: &str| other.decide().violations.iter().find(|it| it.policy.to_string() == name).map(|it| it.code.as_str());
         assert_eq!((says("production"), says("other")), (Some("UntrustedSigner"), Some("NotVerifiedYet")), "{what}");
     }
 }
@@ -341,6 +342,6 @@ fn the_status_of_a_workload_can_be_made_of_it() {
         world.records[0].status.verified_at = Some(Time(now()));
     });
     let decision = world.decide();
-    insta::assert_json_snapshot!("workload_status", decision.models[0].status());
+    insta::assert_json_snapshot!("workload_status", decision.models[0].statuses()[0]);
     assert_eq!(decision.models[0].findings[0].0, Code::Use(UseCode::Writable));
 }

@@ -60,11 +60,12 @@ pub fn deny_text(decision: &Decision) -> String {
     lines.join("\n")
 }
 
-/// A warning for each violation that warns.
+/// A warning for each violation that warns, and for each note.
 pub fn warnings(decision: &Decision) -> Vec<String> {
     let warned = decision.violations.iter().filter(|it| it.action == Action::Warn);
     let mut lines: Vec<String> = warned.map(|it| line(it, MAX_WARNING_CHARS)).collect();
     lines.dedup();
+    lines.extend(decision.notes.iter().map(|note| cut(&format!("weighbridge: {note}"), MAX_WARNING_CHARS)));
     if lines.len() > MAX_LINES {
         let more = lines.len() - MAX_LINES;
         lines.truncate(MAX_LINES);
@@ -76,9 +77,9 @@ pub fn warnings(decision: &Decision) -> Vec<String> {
 /// Audit annotations: the policies that want violations there with the codes of these, and the digests of the models.
 pub fn audit_annotations(decision: &Decision) -> BTreeMap<String, String> {
     let audited = || decision.violations.iter().filter(|it| it.audit);
-    let digests = decision.models.iter().filter_map(|judged| match &judged.verdict {
-        Verdict::Verified(facts) => Some(facts.model_digest.clone()),
-        Verdict::Refused(..) | Verdict::Unknown(..) => None,
+    let digests = decision.models.iter().flat_map(|judged| match &judged.verdict {
+        Verdict::Verified(facts) => facts.models.iter().map(|model| model.model_digest.clone()).collect(),
+        Verdict::Refused(..) | Verdict::Unknown(..) => Vec::new(),
     });
     [
         ("policy", audited().map(|it| it.policy.to_string()).collect::<BTreeSet<String>>()),

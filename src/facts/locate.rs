@@ -10,6 +10,7 @@ use std::path::Path;
 
 use super::finding::Finding;
 use super::request::{Place, Request, SignatureLocation};
+use super::survey::survey;
 use crate::api::v1alpha1::{RefusedCode, UnknownCode};
 use crate::model::{
     Folder, FolderError, Kind, Links, Names, ResourceName, SYSTEM_FOLDERS, is_in_system_folder, shown, walk,
@@ -34,14 +35,22 @@ pub(super) struct Located {
     pub(super) other_names: Vec<ResourceName>,
 }
 
+/// What lies at a path.
+pub(super) enum Found {
+    /// A model, or a part of one.
+    Model(Box<Located>),
+    /// No model, but models below it and nothing else: their paths beneath the request's root.
+    Models(Vec<ResourceName>),
+}
+
 /// How many files at a model's root are looked at as bundles: a policy requires at most 16 signers.
 pub(super) const MAX_BUNDLES: usize = 16;
 /// How many files named like bundles a folder may have so that the first of them are known: some sign every file of a
 /// model for itself.
 const MAX_CANDIDATES: usize = 4096;
 
-/// Finds model and bundle.
-pub(super) fn locate(request: &Request) -> Result<Located, Finding> {
+/// Finds model and bundle, or in a cluster the models below.
+pub(super) fn locate(request: &Request) -> Result<Found, Finding> {
     check_name(request)?;
     let root = Folder::open(&request.root)?;
     let path = &request.path;
@@ -55,7 +64,7 @@ pub(super) fn locate(request: &Request) -> Result<Located, Finding> {
 }
 
 /// A file is a model of its own if its own signature lies beside it, and part of a folder's model otherwise.
-fn locate_file(request: &Request, root: &Folder, path: &ResourceName) -> Result<Located, Finding> {
+fn locate_file(request: &Request, root: &Folder, path: &ResourceName) -> Result<Found, Finding> {
     let parent = path.parent().unwrap_or_else(ResourceName::root);
     let name = |text: &str| ResourceName::parse(text).map_err(|error| invalid(text, &error));
     let base = name(path.base())?;
@@ -63,7 +72,7 @@ fn locate_file(request: &Request, root: &Folder, path: &ResourceName) -> Result<
     let is_single = match &request.signature {
         SignatureLocation::Discover => root.folder(&parent)?.look(&beside, Links::Refuse)?.is_some(),
         SignatureLocation::Within(within) => *within == beside,
-        SignatureLocation::File(_) => true,
+        SignatureLocation::File(_) | SignatureLocation::Given { .. } => true,
     };
     if is_single || request.place != Place::Cluster {
         let folder = root.folder(&parent)?;
@@ -73,6 +82,7 @@ fn locate_file(request: &Request, root: &Folder, path: &ResourceName) -> Result<
         };
         let (bundle_at, bundle_name, bundle) = match bundle {
             SignatureLocation::File(file) => (shown(&file.to_string_lossy()), None, read_file(&file)?),
+            SignatureLocation::Given { at, bundle } => (shown(&at), None, bundle),
             SignatureLocation::Within(name) => match folder.look(&name, Links::Refuse)? {
                 Some(_) => {
                     let at = shown(parent.join(&name).as_ref().unwrap_or(&name).as_str());
@@ -83,15 +93,9 @@ fn locate_file(request: &Request, root: &Folder, path: &ResourceName) -> Result<
             SignatureLocation::Discover => return Err(unsigned(path)),
         };
         let other_names = Vec::new();
-        return Ok(Located {
-            folder,
-            root: path.clone(),
-            single: Some(base),
-            bundle_at,
-            bundle_name,
-            bundle,
-            other_names,
-        });
+        let root = path.clone();
+        let single = Some(base);
+        return Ok(found(Located { folder, root, single, bundle_at, bundle_name, bundle, other_names }));
     }
     locate_folder(request, root, parent, Some(path))
 }
@@ -102,14 +106,21 @@ fn locate_folder(
     root: &Folder,
     path: ResourceName,
     file: Option<&ResourceName>,
-) -> Result<Located, Finding> {
+) -> Result<Found, Finding> {
     let used = root.folder(&path)?;
     if let SignatureLocation::File(file) = &request.signature {
         let bundle = read_file(file)?;
         let bundle_at = shown(&file.to_string_lossy());
         let bundle_name = name_in(&request.root, &path, file);
         let other_names = Vec::new();
-        return Ok(Located { folder: used, root: path, single: None, bundle_at, bundle_name, bundle, other_names });
+        let root = path;
+        return Ok(found(Located { folder: used, root, single: None, bundle_at, bundle_name, bundle, other_names }));
+    }
+    if let SignatureLocation::Given { at, bundle } = &request.signature {
+        let (bundle, bundle_at, root) = (bundle.clone(), shown(at), path);
+        let other_names = candidates(&used)?.into_iter().take(MAX_BUNDLES - 1).collect();
+        let folder = used;
+        return Ok(found(Located { folder, root, single: None, bundle_at, bundle_name: None, bundle, other_names }));
     }
     let mut at = Some(path.clone());
     while let Some(folder_at) = at {
@@ -124,16 +135,26 @@ fn locate_folder(
             let mut other_names = candidates(&folder)?;
             other_names.retain(|other| *other != name);
             other_names.truncate(MAX_BUNDLES - 1);
-            let bundle_name = Some(name);
-            return Ok(Located { folder, root: folder_at, single: None, bundle_at, bundle_name, bundle, other_names });
+            let (root, bundle_name) = (folder_at, Some(name));
+            return Ok(found(Located { folder, root, single: None, bundle_at, bundle_name, bundle, other_names }));
         }
         at = if request.place == Place::Cluster { folder_at.parent() } else { None };
+    }
+    if file.is_none() && request.place == Place::Cluster && request.signature == SignatureLocation::Discover {
+        let models = survey(root, &path)?;
+        if !models.is_empty() {
+            return Ok(Found::Models(models));
+        }
     }
     if file.is_none() && !holds_files(&used)? {
         let message = format!("`{}` holds no file; put the model there, or correct the path", shown(path.as_str()));
         return Err(Finding::new(UnknownCode::SourceMissing, message));
     }
     Err(unsigned(file.unwrap_or(&path)))
+}
+
+fn found(located: Located) -> Found {
+    Found::Model(Box::new(located))
 }
 
 /// The name of the bundle in a folder, if there is one; the first, where there may be several.

@@ -12,6 +12,7 @@
 mod bundles;
 mod content;
 mod finding;
+mod inline;
 mod locate;
 mod measure;
 mod pace;
@@ -19,8 +20,10 @@ mod read;
 mod report;
 mod request;
 mod signers;
+mod survey;
 
 pub use finding::Finding;
+pub use inline::{decode, read_at_most};
 pub use measure::{Measure, Measured, measure};
 pub use read::{Admit, Examined, examine, read};
 pub use report::{Extent, LeftOut, MAX_REPORT_BYTES, Outcome, Report, ReportError, whole};

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::bundles::{self, Bundles};
 use super::content;
 use super::finding::Finding;
-use super::locate::locate;
+use super::locate::{Found, locate};
 use super::report::{Extent, MAX_PATH_BYTES, Outcome, Report};
 use super::request::{Place, Progress, Request};
 use super::signers::Signers;
@@ -45,7 +45,7 @@ pub fn examine(
     let outcome = gather(request, trust, admit, now, progress, &mut report);
     let mut mismatch = None;
     report.outcome = match outcome {
-        Ok(()) => Outcome::Verified {},
+        Ok(outcome) => outcome,
         Err(mut finding) => {
             mismatch = finding.mismatch.take().map(|mismatch| *mismatch);
             finding.into()
@@ -62,9 +62,14 @@ fn gather(
     now: Timestamp,
     progress: &dyn Progress,
     report: &mut Report,
-) -> Result<(), Finding> {
+) -> Result<Outcome, Finding> {
     check_path_fits(request)?;
-    let mut located = locate(request)?;
+    let mut located = match locate(request)? {
+        Found::Model(located) => *located,
+        Found::Models(paths) => {
+            return Ok(Outcome::Divided { models: paths.iter().map(ToString::to_string).collect() });
+        }
+    };
     report.model_root = Some(located.root.to_string());
     report.bundle = Some(located.bundle_at.clone());
     report.signature_verified = Some(false);
@@ -89,7 +94,7 @@ fn gather(
         admit(&report.signers, &report.other_bundles)?;
     }
     if request.extent == Extent::SignatureOnly {
-        return signature;
+        return signature.map(|()| Outcome::Verified {});
     }
     let mut read = content::Read::default();
     let content = content::check(&located, &names, &statement, request, progress, &mut read);
@@ -100,7 +105,7 @@ fn gather(
         Err(Finding { code: Code::Refused(_), .. }) => Some(false),
         Err(_) => None,
     };
-    both(signature, content)
+    both(signature, content).map(|()| Outcome::Verified {})
 }
 
 /// Whether the content is worth reading although nobody who is trusted signed it: in a cluster, where trust may be given

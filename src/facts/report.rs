@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::finding::Finding;
 use super::signers::Signers;
-use crate::api::v1alpha1::{Code, Detail, OtherBundle, RefusedCode, UnknownCode};
+use crate::api::v1alpha1::{Code, Detail, MAX_PARTS, OtherBundle, RefusedCode, UnknownCode};
 use crate::model::{Digest, Names, ResourceName, shown, shown_to};
 
 /// The most that a report takes, in bytes: the kubelet divides 12 KiB among the containers of a Pod, and cuts what is
@@ -95,6 +95,11 @@ pub struct Report {
 pub enum Outcome {
     /// Whatever was read is what somebody in the trust material signed.
     Verified {},
+    /// No bundle lies there or above, and everything belongs to models below, each with a bundle of its own.
+    Divided {
+        /// Their paths beneath the folder that was read.
+        models: Vec<String>,
+    },
     /// It is not.
     Refused {
         /// Why.
@@ -240,6 +245,13 @@ impl Report {
         rule(root.is_none_or(|root| ResourceName::parse(root).is_ok()), "the model's root is a path")?;
         rule(self.content_verified.is_none() || self.extent == Extent::Full, "files were not to be read")?;
         rule(self.content_verified.is_none() || self.model_digest.is_some(), "files are compared with a manifest")?;
+        if let Outcome::Divided { models } = &self.outcome {
+            let paths = models.iter().all(|path| path != "." && ResourceName::parse(path).is_ok());
+            rule(
+                root.is_none() && !models.is_empty() && models.len() <= MAX_PARTS && paths,
+                "a folder is divided into models",
+            )?;
+        }
         let complete = signed && (self.extent == Extent::SignatureOnly || self.content_verified == Some(true));
         rule(verified == complete, "the outcome is not what was found")?;
         rule(self.left_out.first.len() as u64 <= self.left_out.count, "more names than there are")?;
@@ -253,10 +265,10 @@ impl Report {
 }
 
 impl Outcome {
-    /// The code at the end of a sentence, unless the model is verified.
+    /// The code at the end of a sentence, unless nothing is wrong.
     pub fn code(&self) -> Option<Code> {
         match self {
-            Outcome::Verified {} => None,
+            Outcome::Verified {} | Outcome::Divided { .. } => None,
             Outcome::Refused { code, .. } => Some((*code).into()),
             Outcome::Unknown { code, .. } => Some((*code).into()),
         }
@@ -265,7 +277,7 @@ impl Outcome {
     /// The closer look, where there is one.
     pub fn detail(&self) -> Option<Detail> {
         match self {
-            Outcome::Verified {} => None,
+            Outcome::Verified {} | Outcome::Divided { .. } => None,
             Outcome::Refused { detail, .. } | Outcome::Unknown { detail, .. } => *detail,
         }
     }
@@ -273,7 +285,7 @@ impl Outcome {
     /// The sentence, unless the model is verified.
     pub fn message(&self) -> Option<&str> {
         match self {
-            Outcome::Verified {} => None,
+            Outcome::Verified {} | Outcome::Divided { .. } => None,
             Outcome::Refused { message, .. } | Outcome::Unknown { message, .. } => Some(message),
         }
     }

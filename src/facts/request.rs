@@ -39,6 +39,13 @@ pub enum SignatureLocation {
     Within(ResourceName),
     /// Anywhere on this machine.
     File(PathBuf),
+    /// Not on the volume: this bundle, from that place, which is named in a report.
+    Given {
+        /// Where it came from.
+        at: String,
+        /// The bundle.
+        bundle: Vec<u8>,
+    },
 }
 
 /// By whose rules a model is read.

@@ -10,7 +10,7 @@ use kube::core::DynamicObject;
 use serde_json::json;
 use tracing::error;
 
-use crate::api::v1alpha1::{ClusterModelPolicy, ModelPolicy, ModelVerification};
+use crate::api::v1alpha1::{ClusterModelPolicy, ModelPolicy, ModelVerification, ModelVerificationSpec};
 use crate::decision::{Backing, ClaimFacts, Record, VolumeFacts};
 
 /// Who made a volume, as the external provisioner notes it.
@@ -81,7 +81,7 @@ pub(super) fn record(record: &ModelVerification) -> Option<Record> {
         name,
         uid: record.uid().unwrap_or_default(),
         generation: record.metadata.generation.unwrap_or_default(),
-        spec: record.spec.clone(),
+        spec: ModelVerificationSpec { bundle: None, ..record.spec.clone() },
         status: record.status.clone().unwrap_or_default(),
     })
 }
@@ -89,9 +89,10 @@ pub(super) fn record(record: &ModelVerification) -> Option<Record> {
 /// Longest value of an annotation that is kept, in characters: a word or a time.
 const MAX_ANNOTATION_CHARS: usize = 128;
 
-/// A record without annotations that nobody here reads: tenants make records, and each may carry 256 KiB of them into
-/// every replica.
+/// A record without annotations that nobody here reads, and without a bundle, which is read when a run begins: tenants
+/// make records, and each may carry 256 KiB of the one and 128 KiB of the other into every replica.
 pub(super) fn lean(mut record: ModelVerification) -> ModelVerification {
+    record.spec.bundle = None;
     let annotations = record.annotations_mut();
     annotations.retain(|key, _| key.starts_with("weighbridge.dev/"));
     for value in annotations.values_mut() {
@@ -167,7 +168,7 @@ mod tests {
 
     #[test]
     fn what_a_tenant_writes_on_a_record_is_not_kept() {
-        let mut record = ModelVerification::new("r", crate::api::v1alpha1::ModelVerificationSpec::of_claim("c", ""));
+        let mut record = ModelVerification::new("r", ModelVerificationSpec::of_claim("c", ""));
         let long = "é".repeat(200 * 1024 / 2);
         record.metadata.annotations = Some(BTreeMap::from([
             ("weighbridge.dev/reverify".to_owned(), long.clone()),

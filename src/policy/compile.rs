@@ -48,7 +48,15 @@ fn compiled(
     trust: Reach<'_>,
     mut problems: Vec<String>,
 ) -> CompiledPolicy {
-    let ClusterModelPolicySpec { matches, validation_actions, unknown, authorities, required, content } = spec;
+    let ClusterModelPolicySpec {
+        matches,
+        validation_actions,
+        unknown,
+        authorities,
+        required,
+        content,
+        require_digest_annotation,
+    } = spec;
     let Match { namespace_selector, models, exclude } = matches;
     let (namespaces, errors) = Selector::compile(namespace_selector);
     problems.extend(errors);
@@ -64,6 +72,7 @@ fn compiled(
         required,
         actions: Actions { strongest, audit: validation_actions.contains(&ValidationAction::Audit), unknown: *unknown },
         content: rules(content, strongest),
+        requires_digest_annotation: *require_digest_annotation,
         namespaces,
         namespace_selector: understood(namespace_selector),
         selection_by_tenant: matching.by_tenant(),

@@ -63,6 +63,8 @@ pub struct CompiledPolicy {
     pub actions: Actions,
     /// Rules about the content and its mount.
     pub content: ContentRules,
+    /// Whether a rollout must say which models it expects.
+    pub requires_digest_annotation: bool,
     namespaces: Selector,
     namespace_selector: LabelSelector,
     matching: Matching,

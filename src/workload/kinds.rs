@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::{Pod, PodSpec, PodTemplateSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::engines::PodFields;
-use super::pod::{Around, model_uses_in};
+use super::pod::{Around, model_uses_in, stray_annotations};
 use super::{FieldPath, ModelUse, ShadowedBy, Stage, Subject, Way, ids};
 
 /// The account of a Pod that names none (the API's default).
@@ -149,7 +149,7 @@ impl Place<'_> {
         claims: &HashMap<String, String>,
     ) -> Extract {
         let (none, empty) = (BTreeMap::new(), PodSpec::default());
-        let spec = spec.unwrap_or(&empty);
+        let (spec, annotations) = (spec.unwrap_or(&empty), annotations.unwrap_or(&none));
         let account = spec.service_account_name.as_deref().or(spec.service_account.as_deref());
         let subject = Subject {
             namespace: metadata.namespace.clone().unwrap_or_default(),
@@ -158,13 +158,14 @@ impl Place<'_> {
             stage: self.stage,
             service_account: account.filter(|name| !name.is_empty()).unwrap_or(DEFAULT_ACCOUNT).to_owned(),
             ids: ids::of_pod(spec.security_context.as_ref()),
+            stray_annotations: stray_annotations(spec, annotations, claims),
         };
         let pod = PodFields {
             name: metadata.name.as_deref().filter(|_| self.stage == Stage::Pod),
             namespace: metadata.namespace.as_deref(),
         };
         let at = FieldPath(self.at.to_owned());
-        let around = Around { annotations: annotations.unwrap_or(&none), at: &at, claims, pod };
+        let around = Around { annotations, at: &at, claims, pod };
         let uses = model_uses_in(spec, around);
         Extract { subject, uses }
     }

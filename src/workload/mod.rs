@@ -22,7 +22,7 @@ pub use kinds::{Extract, HasModels, template};
 pub use naming::{Hazard, ModelUri, Naming, Role, Unresolved};
 pub use object::Kind;
 pub use paths::{is_at_or_below, mount_path};
-pub use pod::model_uses;
+pub use pod::{DIGEST_ANNOTATION, SIGNATURE_ANNOTATION, model_uses};
 pub use store::BackingStore;
 
 use std::fmt;
@@ -44,6 +44,8 @@ pub struct Subject {
     pub service_account: String,
     /// The ids that the Pod sets for its containers. A container may set its own: see [`ModelUse::ids`].
     pub ids: Ids,
+    /// Annotations of ours that name no volume of the Pod.
+    pub stray_annotations: Vec<String>,
 }
 
 /// Whether the answer is authoritative (a Pod) or early (a template, whose volumes may not exist yet).

@@ -10,9 +10,9 @@ use super::source::{Brought, brought};
 use super::{Access, Claims, ContainerKind, ContainerRef, FieldPath, ModelUse, Mount, Way, ids, named};
 
 /// Where the bundle of a volume is, by the volume's name.
-const SIGNATURE_PREFIX: &str = "signature.weighbridge.dev/";
+pub const SIGNATURE_ANNOTATION: &str = "signature.weighbridge.dev/";
 /// Which model a rollout expects in a volume, by the volume's name.
-const DIGEST_PREFIX: &str = "digest.weighbridge.dev/";
+pub const DIGEST_ANNOTATION: &str = "digest.weighbridge.dev/";
 
 /// How many models that arguments name an object may have; each is judged under every policy.
 const MAX_NAMED: usize = 512;
@@ -113,7 +113,21 @@ fn containers<'a>(spec: &'a PodSpec, at: &FieldPath) -> Vec<AnyContainer<'a>> {
 
 fn claims_of(volume: &str, annotations: &BTreeMap<String, String>) -> Claims {
     let of = |prefix: &str| annotations.get(&format!("{prefix}{volume}")).cloned();
-    Claims { digest: of(DIGEST_PREFIX), signature: of(SIGNATURE_PREFIX) }
+    Claims { digest: of(DIGEST_ANNOTATION), signature: of(SIGNATURE_ANNOTATION) }
+}
+
+/// Annotations that speak of volumes which the Pod does not have.
+pub(super) fn stray_annotations(
+    spec: &PodSpec,
+    annotations: &BTreeMap<String, String>,
+    claims: &HashMap<String, String>,
+) -> Vec<String> {
+    let exists = |name: &str| claims.contains_key(name) || spec.volumes.iter().flatten().any(|it| it.name == name);
+    let volume = |key: &'_ String| {
+        let name = key.strip_prefix(SIGNATURE_ANNOTATION).or_else(|| key.strip_prefix(DIGEST_ANNOTATION));
+        name.is_some_and(|name| !exists(name))
+    };
+    annotations.keys().filter(|key| volume(key)).cloned().collect()
 }
 
 /// See [`Mount::paths`].

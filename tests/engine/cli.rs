@@ -172,7 +172,7 @@ fn a_verifier_writes_its_report_and_ends_with_0() {
     assert_eq!(code(&trust, &["--path", "m", "--signature", "volume:model.sig", "--io-limit", "1000000"]), "Verified");
     assert_eq!(code(&trust, &["--path", "m", "--signature", "volume:other.sig"]), "Unsigned");
     assert_eq!(code(&trust, &["--path", "m", "--signature", "volume:"]), "Verified");
-    assert_eq!(code(&trust, &["--path", ""]), "Unsigned");
+    assert_eq!(code(&trust, &["--path", ""]), "UnsignedFiles", "keys lie beside the model");
     assert_eq!(code(&trust, &["--path", "nothing"]), "SourceMissing");
     assert_eq!(code(&[], &["--path", "m"]), "UntrustedSigner");
     fs::write(dir.path().join("m/a"), "altered").unwrap();

@@ -109,7 +109,7 @@ fn the_models_root_is_the_nearest_folder_with_a_bundle() {
     }
     write_files(&model.path("models/llmx"), &["a"]);
     assert_eq!(code(&model.report("models/llmx")), Some(RefusedCode::Unsigned.into()));
-    assert_eq!(code(&model.report("models")), Some(RefusedCode::Unsigned.into()));
+    assert_eq!(code(&model.report("models")), Some(RefusedCode::UnsignedFiles.into()), "a model, and what is in none");
 }
 
 #[test]

@@ -9,6 +9,7 @@ mod certificates;
 mod check;
 mod cli;
 mod facts;
+mod folders;
 mod fuzzing;
 mod inspect;
 mod keyless;

@@ -75,6 +75,11 @@ pub struct ClusterModelPolicySpec {
     /// Rules about the content of the model and the way in which it is mounted.
     #[serde(default)]
     pub content: Content,
+    /// Whether each Pod MUST say which models it expects, by the annotation `digest.weighbridge.dev/<volume>`:
+    /// `sha256:…`, or `<path>=sha256:…` for each model of the volume, separated by commas. One that does not is refused
+    /// (`DigestAnnotationMissing`). An annotation that is there binds whatever this says. Default false.
+    #[serde(default)]
+    pub require_digest_annotation: bool,
 }
 
 pub(super) fn one() -> u32 {

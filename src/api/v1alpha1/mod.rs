@@ -2,6 +2,7 @@
 
 mod authority;
 mod backing_store;
+mod bundle_location;
 mod cluster_model_policy;
 mod codes;
 mod model_kind;
@@ -13,6 +14,7 @@ mod workload_verification;
 
 pub use authority::*;
 pub use backing_store::*;
+pub use bundle_location::*;
 pub use cluster_model_policy::*;
 pub use codes::*;
 pub use model_kind::*;

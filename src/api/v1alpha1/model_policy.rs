@@ -88,6 +88,9 @@ pub struct ModelPolicySpec {
     /// Rules about the content of the model and the way in which it is mounted.
     #[serde(default)]
     pub content: Content,
+    /// Whether each Pod MUST say which models it expects, as in a policy of the cluster. Default false.
+    #[serde(default)]
+    pub require_digest_annotation: bool,
 }
 
 /// Which volumes of the namespace.
@@ -107,7 +110,15 @@ pub struct VolumeMatch {
 impl ModelPolicySpec {
     /// The same as a policy of the cluster, for every namespace that its owner may hold it against.
     pub fn widened(&self) -> ClusterModelPolicySpec {
-        let ModelPolicySpec { matches, validation_actions, unknown, authorities, required, content } = self.clone();
+        let ModelPolicySpec {
+            matches,
+            validation_actions,
+            unknown,
+            authorities,
+            required,
+            content,
+            require_digest_annotation,
+        } = self.clone();
         let VolumeMatch { models, exclude } = matches;
         ClusterModelPolicySpec {
             matches: Match { models, exclude, ..Match::default() },
@@ -116,6 +127,7 @@ impl ModelPolicySpec {
             authorities,
             required,
             content,
+            require_digest_annotation,
         }
     }
 }

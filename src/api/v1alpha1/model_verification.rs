@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::authority::CertificateProfile;
+use super::bundle_location::{BundleLocation, DISCOVERY, LocationError};
 use super::codes::{BundleIgnored, Code, Detail, RefusedCode, UnknownCode, VerdictKind};
 use crate::api::names::with_hash;
 
@@ -35,19 +36,24 @@ use crate::api::names::with_hash;
 )]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[x_kube(validation = Rule::new("self == oldSelf")
-    .message("spec is immutable: its name binds it; make a record for the other source with `weighbridge record`"))]
+    .message("spec is immutable: its name binds it; make a record for the other source with `weighbridge record`"),
+    validation = Rule::new("has(self.bundle) == self.signature.startsWith('inline:')")
+    .message("bundle holds what signature names by inline:, and nothing otherwise: set both or none"))]
 pub struct ModelVerificationSpec {
     /// What is read.
     pub source: RecordSource,
-    /// Where the bundle is: `volume:` and a path inside the model. `volume:` alone looks for `model.sig`, then for
-    /// exactly one `*.sig` or `*.sigstore.json`, in the folder and in the nearest one above it.
+    /// Where the bundle is. `volume:` and a path inside the model; `volume:` alone looks for `model.sig`, then for exactly
+    /// one `*.sig` or `*.sigstore.json`, in the folder and in the nearest one above it, or for several models below.
+    /// `configmap:<name>/<key>`: in a ConfigMap of the record's namespace. `inline:sha256:…`: in `bundle`, whose text has
+    /// this digest.
     #[serde(default = "discovery")]
-    #[schemars(length(max = 1024), regex(pattern = "^volume:"))]
+    #[schemars(length(max = 1024), regex(pattern = "^(volume:|configmap:[^/]+/[^/]+$|inline:sha256:[0-9a-f]{64}$)"))]
     pub signature: String,
+    /// The bundle in base64, gzip allowed, where `signature` is `inline:…`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 131_072), regex(pattern = "^[A-Za-z0-9+/=]+$"))]
+    pub bundle: Option<String>,
 }
-
-/// The signature location that looks for the bundle itself.
-pub const DISCOVERY: &str = "volume:";
 
 fn discovery() -> String {
     DISCOVERY.to_owned()
@@ -94,10 +100,27 @@ impl ModelVerificationSpec {
         with_hash(&name, NAME_CLAIM_CHARS, &whole, NAME_HASH_CHARS)
     }
 
+    /// The record of a model below, whose bundle lies at its own root.
+    pub fn of_part(&self, path: impl Into<String>) -> Self {
+        let claim = self.source.claim.clone().unwrap_or_default();
+        ModelVerificationSpec::of_claim(claim.name, path)
+    }
+
     /// The record of a claim's path whose bundle is looked for.
     pub fn of_claim(name: impl Into<String>, path: impl Into<String>) -> Self {
         let claim = ClaimSource { name: name.into(), path: path.into() };
-        ModelVerificationSpec { source: RecordSource { claim: Some(claim) }, signature: discovery() }
+        ModelVerificationSpec { source: RecordSource { claim: Some(claim) }, signature: discovery(), bundle: None }
+    }
+
+    /// The same with the bundle where an annotation says that it is.
+    pub fn signed_at(self, annotation: &str) -> Result<Self, LocationError> {
+        let (location, bundle) = BundleLocation::of_annotation(annotation)?;
+        Ok(ModelVerificationSpec { signature: location.to_string(), bundle: bundle.map(str::to_owned), ..self })
+    }
+
+    /// Whether both are about the same source and bundle. The bundle's own text is not kept everywhere; its digest is.
+    pub fn is_about(&self, other: &Self) -> bool {
+        (&self.source, &self.signature) == (&other.source, &other.signature)
     }
 }
 
@@ -148,6 +171,11 @@ pub struct ModelVerificationStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["path"]))]
     pub models: Vec<ModelStatus>,
+    /// Where no bundle lies at the path or above: the models below it, by their paths in the source. Each has a bundle and
+    /// a record of its own, and nothing lies beside them. `models` is empty then.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub parts: Vec<String>,
 }
 
 /// A source as it was read.
@@ -399,6 +427,10 @@ pub enum SignerKind {
     /// An identity that Sigstore vouched for.
     Keyless,
 }
+
+/// How many models one folder may hold that is no model itself: as many paths of some 80 bytes as fit into the report of a
+/// verifier.
+pub const MAX_PARTS: usize = 16;
 
 /// How many names of pieces of trust material a status holds: eight policies with as many authorities as there may be.
 pub const MAX_TRUST_NAMES: usize = 128;

@@ -64,7 +64,8 @@ fn evidence(checked: &Checked, judged: &JudgedUse) -> String {
     match (&judged.verdict, missing) {
         (Verdict::Verified(facts), _) => {
             let signer = judged.signer.as_deref().unwrap_or("nobody");
-            format!("verified: signed by {signer}, {}", facts.model_digest)
+            let digests: Vec<&str> = facts.models.iter().map(|model| model.model_digest.as_str()).collect();
+            format!("verified: signed by {signer}, {}", digests.join(", "))
         }
         (verdict, Some(claim)) if verdict.kind() == VerdictKind::Unknown => {
             format!("nothing is known of its content: add --model claim/{claim}=DIR")

@@ -155,10 +155,13 @@ fn outcome(outcome: Outcome) -> OutputOutcome {
 
 fn object(checked: &Checked, object: &Object) -> OutputObject {
     let subject = &object.extract.subject;
-    let model = |judged: &JudgedUse| OutputModel {
-        model: judged.status(),
-        path: judged.model_use.at.to_string(),
-        explanation: explain::reasons(checked, object, &judged.model_use),
+    let models = |judged: &JudgedUse| -> Vec<OutputModel> {
+        let of = |model: WorkloadModel| OutputModel {
+            model,
+            path: judged.model_use.at.to_string(),
+            explanation: explain::reasons(checked, object, &judged.model_use),
+        };
+        judged.statuses().into_iter().map(of).collect()
     };
     OutputObject {
         file: object.file.clone(),
@@ -169,7 +172,7 @@ fn object(checked: &Checked, object: &Object) -> OutputObject {
         outcome: outcome(object.outcome()),
         decision: decision(&object.decision),
         pods: object.pods.as_ref().map(decision),
-        models: object.decision.models.iter().map(model).collect(),
+        models: object.decision.models.iter().flat_map(models).collect(),
     }
 }
 

@@ -136,11 +136,14 @@ impl World {
         if !extract.uses.iter().any(|it| it.claim().is_some_and(|claim| self.has_folder(claim))) {
             return;
         }
-        for spec in self.decide(extract, &self.evidence()).missing_records {
-            let Some(claim) = spec.source.claim.as_ref().map(|claim| claim.name.clone()) else { continue };
-            let Some(folder) = self.folders.get(&claim) else { continue };
-            let record = Arc::new(self.record(namespace, &claim, folder, &spec));
-            self.records.entry((namespace.clone(), claim)).or_default().push(record);
+        // Which models a folder holds is known once it was looked at.
+        for _ in ["folders", "the models in them"] {
+            for spec in self.decide(extract, &self.evidence()).missing_records {
+                let Some(claim) = spec.source.claim.as_ref().map(|claim| claim.name.clone()) else { continue };
+                let Some(folder) = self.folders.get(&claim) else { continue };
+                let record = Arc::new(self.record(namespace, &claim, folder, &spec));
+                self.records.entry((namespace.clone(), claim)).or_default().push(record);
+            }
         }
     }
 
@@ -181,7 +184,7 @@ impl World {
         let request = Request {
             root: folder.to_owned(),
             path: verifier::path(path).map_err(unfit)?,
-            signature: verifier::location(&spec.signature)?,
+            signature: verifier::location(&spec.signature, || Ok(spec.bundle.clone().unwrap_or_default()))?,
             links: Links::Refuse,
             extent: Extent::Full,
             place: Place::Cluster,

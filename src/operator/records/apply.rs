@@ -95,6 +95,8 @@ impl Hands<'_> {
         let asked = next.asked.clone();
         status::begin(&mut next.status, run, asked);
         let Some(record) = self.write(record, &next).await? else { return Ok(()) };
+        // No index keeps the bundle of a record; the API server's answer holds all of it.
+        let bundle = record.spec.bundle.clone();
         info!(namespace = next.namespace, record = next.name, ?why, signature_only, "a run begins");
         let (claim, path) = next.claim_path();
         let sent = build(
@@ -105,6 +107,7 @@ impl Hands<'_> {
                 claim,
                 path,
                 signature: &next.spec.signature,
+                bundle: bundle.as_deref(),
                 signature_only,
                 nonce: &nonce,
                 trust: &next.trust.pieces,

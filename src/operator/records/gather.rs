@@ -8,10 +8,10 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use serde_json::json;
 
-use super::situation::{REVERIFY, Schedule, Situation, Trust};
+use super::situation::{Part, REVERIFY, Schedule, Situation, Trust};
 use super::usage::{RecordKey, Usage, pods_by_claim};
 use super::verifier_pod::{Placement, VerifierSettings};
-use crate::api::v1alpha1::{MAX_TRUST_NAMES, ModelVerification, ModelVerificationStatus};
+use crate::api::v1alpha1::{MAX_TRUST_NAMES, ModelVerification, ModelVerificationSpec, ModelVerificationStatus};
 use crate::decision::{ClaimFacts, ClaimKey, NamespaceFacts, VolumeFacts, check_storage};
 use crate::index::Snapshot;
 use crate::operator::stores::View;
@@ -72,6 +72,7 @@ pub fn situations(
             verifier,
             remembered: memory.get(key).copied(),
             image: settings.image.clone(),
+            parts: parts(snapshot, &key.0, &record.spec, &status),
             claim,
             volume,
             status,
@@ -89,6 +90,24 @@ fn bound_volume(snapshot: &Snapshot, claim: &ClaimFacts) -> Option<(String, Arc<
 fn verifier(snapshot: &Snapshot, namespace: &str, status: &ModelVerificationStatus) -> Option<Arc<Pod>> {
     let name = status.run.as_ref()?.pod.clone()?;
     snapshot.objects.pods.get(&(namespace.to_owned(), name)).cloned()
+}
+
+/// What the records of the models below a path say.
+fn parts(
+    snapshot: &Snapshot,
+    namespace: &str,
+    spec: &ModelVerificationSpec,
+    status: &ModelVerificationStatus,
+) -> Vec<Part> {
+    let part = |path: &String| {
+        let key = (namespace.to_owned(), spec.of_part(path).record_name());
+        let record = snapshot.objects.records.get(&key);
+        let conditions = record.and_then(|record| record.status.as_ref()).map(|status| &status.conditions);
+        let verified = conditions.into_iter().flatten().find(|condition| condition.type_ == "Verified");
+        let verified = verified.map(|it| [it.status.clone(), it.reason.clone(), it.message.clone()]);
+        Part { path: path.clone(), verified }
+    };
+    status.parts.iter().map(part).collect()
 }
 
 fn trust_of(snapshot: &Snapshot, namespace: &str, facts: Option<&NamespaceFacts>) -> Trust {

@@ -36,7 +36,7 @@ impl Metrics {
     pub fn reported(&self, report: &Report) {
         let code = report.outcome.code().map_or("", |code| code.as_str());
         let verdict = match &report.outcome {
-            crate::facts::Outcome::Verified {} => VerdictKind::Verified,
+            crate::facts::Outcome::Verified {} | crate::facts::Outcome::Divided { .. } => VerdictKind::Verified,
             crate::facts::Outcome::Refused { .. } => VerdictKind::Refused,
             crate::facts::Outcome::Unknown { .. } => VerdictKind::Unknown,
         };
@@ -56,7 +56,8 @@ impl Metrics {
         let mut oldest = 0.0_f64;
         for situation in situations {
             let (verdict, code) = match standing(situation, now) {
-                Standing::Misnamed(_) => continue,
+                // The models of a folder have records of their own.
+                Standing::Divided(_) | Standing::Misnamed(_) => continue,
                 Standing::Unknown(code, _) => (VerdictKind::Unknown, code.as_str()),
                 Standing::Facts => {
                     let models = models_now(&situation.status.models, now);

@@ -59,6 +59,17 @@ pub struct Situation {
     pub remembered: Option<(i32, Timestamp)>,
     /// The image of verifiers.
     pub image: String,
+    /// What the records of the models below say, where the path holds several.
+    pub parts: Vec<Part>,
+}
+
+/// What is known of one of several models below a record's path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// Its path in the claim.
+    pub path: String,
+    /// Its record's condition `Verified`: status, reason and message; none while there is no such record.
+    pub verified: Option<[String; 3]>,
 }
 
 /// Trust material for the reads of one namespace.
@@ -217,6 +228,7 @@ pub(super) mod fixture {
             verifier: None,
             remembered: None,
             image: "repo@sha256:00".into(),
+            parts: Vec::new(),
         }
     }
 }

@@ -7,14 +7,16 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::due::{Obstacle, next_time, obstacle};
-use super::situation::Situation;
+use super::situation::{Part, Situation};
 use crate::api::v1alpha1::{
     FindingCode, ModelStatus, ModelVerificationStatus, ReadSource, RefusedCode, Run, SignerStatus, UnknownCode,
     VerdictKind,
 };
 use crate::decision::{ends, has_expired};
 use crate::facts::{Extent, Outcome, Report, whole};
+use crate::model::shown;
 use crate::operator::conditions::{Wanted, merge};
+use crate::workload::is_at_or_below;
 
 /// Pause after the first run that brought nothing, doubled up to the second value. A cause that passes by itself (a
 /// quota, a node that is drained) passes within seconds or minutes; one that does not costs one Pod in ten minutes.
@@ -24,6 +26,8 @@ pub const FIRST_GENERATION: i64 = 1;
 /// The least time until a record is read again that waits for a time to come: a verifier whose clock is behind says of
 /// each time that it has not come.
 const CLOCK_PAUSE: SignedDuration = SignedDuration::from_mins(1);
+/// The conditions that speak of the model.
+const KINDS: [&str; 3] = ["ContentVerified", "SignatureVerified", "Verified"];
 /// Longest message that is kept, in bytes: that of a report, with room for the words around it.
 const MAX_MESSAGE_BYTES: usize = 4096;
 
@@ -32,10 +36,23 @@ const MAX_MESSAGE_BYTES: usize = 4096;
 pub enum Standing {
     /// What its models say.
     Facts,
+    /// What the records of the models below say.
+    Divided(Below),
     /// Nothing, and why.
     Unknown(UnknownCode, String),
     /// It can never be used: its name is not the one that its spec demands.
     Misnamed(String),
+}
+
+/// What the records of several models below a path come to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Below {
+    /// Each of so many is what a listed signer signed.
+    Verified(usize),
+    /// One is not.
+    Refused(RefusedCode, String),
+    /// Of one nothing is known.
+    Unknown(UnknownCode, String),
 }
 
 /// What is known of a record.
@@ -60,6 +77,7 @@ pub fn standing(situation: &Situation, now: Timestamp) -> Standing {
             let message = "its last read is older than the policies allow; it is read again".to_owned();
             return Standing::Unknown(UnknownCode::Stale, message);
         }
+        _ if situation.facts_hold() && !situation.parts.is_empty() => return Standing::Divided(below(situation)),
         _ if situation.facts_hold() => return Standing::Facts,
         _ => {}
     }
@@ -76,6 +94,37 @@ pub fn standing(situation: &Situation, now: Timestamp) -> Standing {
             Standing::Unknown(code, run.message.clone().unwrap_or_default())
         }
         _ => Standing::Unknown(UnknownCode::NotVerifiedYet, "it waits to be read".to_owned()),
+    }
+}
+
+/// What the worst of the models below comes to: what is refused before what is not known.
+fn below(situation: &Situation) -> Below {
+    let of = |part: &Part| {
+        let Some([status, reason, message]) = &part.verified else {
+            return Below::Unknown(
+                UnknownCode::NotVerifiedYet,
+                format!("model {} waits to be read", shown(&part.path)),
+            );
+        };
+        let message = format!("model {}: {message}", shown(&part.path));
+        let refused = RefusedCode::ALL.iter().copied().find(|code| code.as_str() == reason);
+        let unknown = UnknownCode::ALL.iter().copied().find(|code| code.as_str() == reason);
+        match (status.as_str(), refused, unknown) {
+            ("True", ..) => Below::Verified(1),
+            ("False", Some(code), _) => Below::Refused(code, message),
+            (_, _, Some(code)) => Below::Unknown(code, message),
+            _ => Below::Unknown(UnknownCode::VerifierFailed, message),
+        }
+    };
+    let all = situation.parts.iter().map(of);
+    let worst = all.max_by_key(|part| match part {
+        Below::Verified(_) => 0,
+        Below::Unknown(..) => 1,
+        Below::Refused(..) => 2,
+    });
+    match worst {
+        None | Some(Below::Verified(_)) => Below::Verified(situation.parts.len()),
+        Some(worst) => worst,
     }
 }
 
@@ -103,8 +152,14 @@ pub fn conditions(situation: &Situation, standing: &Standing, now: Timestamp) ->
         None => Wanted::no("LastRunFailed", "NoFailure", "the last run brought facts, or none has ended yet"),
     };
     let three = match standing {
-        Standing::Unknown(code, message) => ["ContentVerified", "SignatureVerified", "Verified"]
-            .map(|kind| Wanted::unknown(kind, code.as_str(), message.clone())),
+        Standing::Divided(below) => KINDS.map(|kind| match below {
+            Below::Verified(count) => {
+                Wanted::yes(kind, kind, format!("each of the {count} models below has a record that says so"))
+            }
+            Below::Refused(code, message) => Wanted::no(kind, code.as_str(), message.clone()),
+            Below::Unknown(code, message) => Wanted::unknown(kind, code.as_str(), message.clone()),
+        }),
+        Standing::Unknown(code, message) => KINDS.map(|kind| Wanted::unknown(kind, code.as_str(), message.clone())),
         _ => found(&models_now(&situation.status.models, now)),
     };
     std::iter::once(accepted).chain(three).chain([last_run]).collect()
@@ -224,15 +279,28 @@ pub fn reported(situation: &Situation, status: &mut ModelVerificationStatus, rep
     if report.extent == Extent::SignatureOnly {
         return signers(situation, status, run, report, now);
     }
-    let model = model(situation.claim_path().1, report, now);
+    let parts = match &report.outcome {
+        Outcome::Divided { models } => Some(models.clone()),
+        Outcome::Verified {} | Outcome::Refused { .. } | Outcome::Unknown { .. } => None,
+    };
+    if parts.iter().flatten().any(|part| !lies_below(part, situation.claim_path().1)) {
+        let message = "the verifier reports a model that does not lie below the path";
+        failed(status, UnknownCode::VerifierFailed, message, now);
+        return Told::Nothing(UnknownCode::VerifierFailed);
+    }
+    let models = if parts.is_some() { Vec::new() } else { vec![model(situation.claim_path().1, report, now)] };
     status.observed_generation = situation.generation;
     status.source = situation.source();
     status.verified_at = run.started_at.clone();
     trusting(situation, status, &run);
     status.last_duration_seconds = i64::try_from(report.duration_ms.div_ceil(1000)).ok();
     status.run = None;
-    status.models = vec![model];
+    (status.models, status.parts) = (models, parts.unwrap_or_default());
     Told::Facts
+}
+
+fn lies_below(path: &str, root: &str) -> bool {
+    path != root && is_at_or_below(path, root)
 }
 
 /// A look at the bundle alone replaces the signers alone, and only where it is the bundle of the manifest that the files
@@ -286,10 +354,13 @@ pub fn of_one_run(
             status.run = Some(Run { source: Some(source), ..Run::default() });
             failed(&mut status, *code, message, now);
         }
-        Outcome::Verified {} | Outcome::Refused { .. } => {
+        Outcome::Verified {} | Outcome::Divided { .. } | Outcome::Refused { .. } => {
             status.observed_generation = Some(FIRST_GENERATION);
             status.verified_at = Some(whole(now));
-            status.models = vec![model(&source.path, report, now)];
+            match &report.outcome {
+                Outcome::Divided { models } => status.parts.clone_from(models),
+                _ => status.models = vec![model(&source.path, report, now)],
+            }
             status.source = Some(source);
         }
     }
@@ -299,7 +370,7 @@ pub fn of_one_run(
 fn model(path: &str, report: &Report, now: Timestamp) -> ModelStatus {
     let refused: Option<RefusedCode> = match &report.outcome {
         Outcome::Refused { code, .. } => Some(*code),
-        Outcome::Verified {} | Outcome::Unknown { .. } => None,
+        Outcome::Verified {} | Outcome::Divided { .. } | Outcome::Unknown { .. } => None,
     };
     let root = report.model_root.as_deref().map(|root| if root == "." { "" } else { root });
     let (signers, signer_expires_at) = signers_of(report);

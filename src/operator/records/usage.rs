@@ -60,6 +60,7 @@ pub fn of(snapshot: &Snapshot, now: Timestamp) -> Usage {
         }
     }
     usage.ahead(snapshot);
+    usage.divided(&snapshot.evidence);
     usage
 }
 
@@ -108,6 +109,21 @@ impl Usage {
         }
     }
 
+    /// A record of a folder that holds several models needs one of each of them.
+    fn divided(&mut self, evidence: &Evidence) {
+        for ((namespace, claim), records) in evidence.records.iter() {
+            for spec in
+                records.iter().flat_map(|record| record.status.parts.iter().map(|part| record.spec.of_part(part)))
+            {
+                if evidence.records_of(namespace, claim).iter().any(|record| record.spec.is_about(&spec)) {
+                    self.used.insert((namespace.clone(), spec.record_name()));
+                } else {
+                    self.need(evidence, namespace, spec);
+                }
+            }
+        }
+    }
+
     /// Claims that a policy selects by their labels get a record before anything uses them.
     fn ahead(&mut self, snapshot: &Snapshot) {
         let Snapshot { evidence, policies, .. } = snapshot;
@@ -119,7 +135,7 @@ impl Usage {
             }
             let spec = ModelVerificationSpec::of_claim(name, "");
             let key = (namespace.clone(), spec.record_name());
-            if evidence.records_of(namespace, name).iter().any(|record| record.spec == spec) {
+            if evidence.records_of(namespace, name).iter().any(|record| record.spec.is_about(&spec)) {
                 self.used.insert(key);
             } else {
                 self.needed.insert(key, spec);

@@ -6,14 +6,15 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{
-    Affinity, Capabilities, Container, EnvVar, LocalObjectReference, NodeAffinity, NodeSelector,
-    NodeSelectorRequirement, NodeSelectorTerm, PersistentVolumeClaimVolumeSource, Pod, PodSecurityContext, PodSpec,
-    ResourceRequirements, SELinuxOptions, SeccompProfile, SecurityContext, Toleration, Volume, VolumeMount,
+    Affinity, Capabilities, ConfigMapVolumeSource, Container, EnvVar, KeyToPath, LocalObjectReference, NodeAffinity,
+    NodeSelector, NodeSelectorRequirement, NodeSelectorTerm, PersistentVolumeClaimVolumeSource, Pod,
+    PodSecurityContext, PodSpec, ResourceRequirements, SELinuxOptions, SeccompProfile, SecurityContext, Toleration,
+    Volume, VolumeMount,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 
 use crate::api::names::with_hash;
-
+use crate::api::v1alpha1::BundleLocation;
 use crate::workload::Ids;
 
 /// How names of verifier Pods begin: reserved by a guard in the API server.
@@ -22,6 +23,13 @@ pub const NAME_PREFIX: &str = "weighbridge-verifier-";
 pub const CONTAINER: &str = "verifier";
 /// The name of the volume that is read.
 pub const VOLUME: &str = "claim";
+/// The name of the volume with a bundle that stands in a ConfigMap.
+pub const BUNDLE_VOLUME: &str = "bundle";
+/// Where that bundle is mounted, as a file.
+pub const BUNDLE_FILE: &str = "/bundle/bundle";
+/// The variable that says in how many pieces a bundle comes that stood in an annotation. Each stands in a variable of this
+/// name, `_` and its number, from 0.
+pub const BUNDLE_VARIABLE: &str = "WEIGHBRIDGE_BUNDLE";
 /// Label of verifier Pods, for people: by itself it means nothing.
 pub const COMPONENT: (&str, &str) = ("weighbridge.dev/component", "verifier");
 
@@ -74,6 +82,8 @@ pub struct Order<'a> {
     pub path: &'a str,
     /// Where the bundle is, as the record says it.
     pub signature: &'a str,
+    /// The bundle, where the record holds it.
+    pub bundle: Option<&'a str>,
     /// Whether the bundle alone is read.
     pub signature_only: bool,
     /// What binds the result to this read.
@@ -166,17 +176,36 @@ pub fn build(order: &Order<'_>, settings: &VerifierSettings) -> Pod {
         restart_policy: Some("Never".to_owned()),
         security_context: Some(security(order.ids)),
         tolerations: order.placement.tolerations.clone(),
-        volumes: Some(vec![Volume {
-            name: VOLUME.to_owned(),
-            persistent_volume_claim: Some(PersistentVolumeClaimVolumeSource {
-                claim_name: order.claim.to_owned(),
-                read_only: Some(true),
-            }),
-            ..Volume::default()
-        }]),
+        volumes: Some(volumes(order)),
         ..PodSpec::default()
     };
     Pod { metadata, spec: Some(spec), status: None }
+}
+
+/// The claim, and the ConfigMap that the bundle stands in. One that does not exist is no reason not to start: the verifier
+/// says so.
+fn volumes(order: &Order<'_>) -> Vec<Volume> {
+    let claim = PersistentVolumeClaimVolumeSource { claim_name: order.claim.to_owned(), read_only: Some(true) };
+    let claim = Volume { name: VOLUME.to_owned(), persistent_volume_claim: Some(claim), ..Volume::default() };
+    let bundle = config_map(order).map(|(name, key)| Volume {
+        name: BUNDLE_VOLUME.to_owned(),
+        config_map: Some(ConfigMapVolumeSource {
+            name,
+            items: Some(vec![KeyToPath { key, path: "bundle".to_owned(), ..KeyToPath::default() }]),
+            optional: Some(true),
+            default_mode: Some(0o444),
+            ..ConfigMapVolumeSource::default()
+        }),
+        ..Volume::default()
+    });
+    std::iter::once(claim).chain(bundle).collect()
+}
+
+fn config_map(order: &Order<'_>) -> Option<(String, String)> {
+    match BundleLocation::of_record(order.signature) {
+        Ok(BundleLocation::ConfigMap { name, key }) => Some((name, key)),
+        _ => None,
+    }
 }
 
 /// Everything that the API server would default among the fields that are compared later is set.
@@ -196,12 +225,24 @@ fn container(order: &Order<'_>, settings: &VerifierSettings) -> Container {
         variable(TRUST_VARIABLE.into(), &order.trust.len().to_string()),
     ];
     let pieces = order.trust.iter().enumerate().map(|(at, piece)| variable(format!("{TRUST_VARIABLE}_{at}"), piece));
+    // Base64: nothing in it is cut in the middle of a character, or replaced by a kubelet.
+    let bundle: Vec<&str> = order.bundle.map(|text| pieces_of(text, MAX_TRUST_PIECE_BYTES)).unwrap_or_default();
+    let count = (!bundle.is_empty()).then(|| variable(BUNDLE_VARIABLE.into(), &bundle.len().to_string()));
+    let parts = bundle.iter().enumerate().map(|(at, piece)| variable(format!("{BUNDLE_VARIABLE}_{at}"), piece));
+    let mount = |name: &str, path: &str| VolumeMount {
+        name: name.to_owned(),
+        mount_path: path.to_owned(),
+        read_only: Some(true),
+        ..VolumeMount::default()
+    };
+    let folder = BUNDLE_FILE.rsplit_once('/').map_or(BUNDLE_FILE, |(folder, _)| folder);
+    let mounts = std::iter::once(mount(VOLUME, ROOT)).chain(config_map(order).map(|_| mount(BUNDLE_VOLUME, folder)));
     Container {
         name: CONTAINER.to_owned(),
         image: Some(settings.image.clone()),
         image_pull_policy: Some("IfNotPresent".to_owned()),
         args: Some(args),
-        env: Some(fixed.into_iter().chain(pieces).collect()),
+        env: Some(fixed.into_iter().chain(pieces).chain(count).chain(parts).collect()),
         resources: Some(settings.resources.clone()),
         security_context: Some(SecurityContext {
             allow_privilege_escalation: Some(false),
@@ -213,14 +254,21 @@ fn container(order: &Order<'_>, settings: &VerifierSettings) -> Container {
         }),
         termination_message_path: Some("/dev/termination-log".to_owned()),
         termination_message_policy: Some("File".to_owned()),
-        volume_mounts: Some(vec![VolumeMount {
-            name: VOLUME.to_owned(),
-            mount_path: ROOT.to_owned(),
-            read_only: Some(true),
-            ..VolumeMount::default()
-        }]),
+        volume_mounts: Some(mounts.collect()),
         ..Container::default()
     }
+}
+
+/// ASCII text in pieces of at most so many bytes.
+fn pieces_of(text: &str, bytes: usize) -> Vec<&str> {
+    let mut pieces = Vec::new();
+    let mut rest = text;
+    while let Some((piece, after)) = rest.split_at_checked(bytes.min(rest.len())).filter(|(piece, _)| !piece.is_empty())
+    {
+        pieces.push(piece);
+        rest = after;
+    }
+    pieces
 }
 
 /// No `fsGroup`: it would change the owner of the files. Never 0, also not by leaving the group to the image.
@@ -277,6 +325,7 @@ pub(super) mod tests {
             claim: "models",
             path: "llama",
             signature: "volume:",
+            bundle: None,
             signature_only: false,
             nonce: "n0nce",
             trust: &[r#"{"key":{"pem":"-----BEGIN PUBLIC KEY-----"}}"#.to_owned()],
@@ -284,6 +333,37 @@ pub(super) mod tests {
             placement,
         };
         build(&order, &settings())
+    }
+
+    #[test]
+    fn a_bundle_from_elsewhere_is_mounted_or_handed_over() {
+        let text = "A".repeat(MAX_TRUST_PIECE_BYTES + 5);
+        let (ids, placement) = (Ids::default(), Placement::default());
+        let order = |signature, bundle| Order {
+            namespace: "serving",
+            record: "models-0123456789",
+            record_uid: "record-uid",
+            claim: "models",
+            path: "llama",
+            signature,
+            bundle,
+            signature_only: false,
+            nonce: "n0nce",
+            trust: &[],
+            ids: &ids,
+            placement: &placement,
+        };
+        let spec = build(&order("configmap:bundles/model.sig", None), &settings()).spec.unwrap();
+        insta::assert_yaml_snapshot!((&spec.volumes, &spec.containers[0].volume_mounts, &spec.containers[0].args));
+        let inline = format!("inline:sha256:{}", "0".repeat(64));
+        let spec = build(&order(&inline, Some(&text)), &settings()).spec.unwrap();
+        let env: Vec<(&str, usize)> = (spec.containers[0].env.iter().flatten())
+            .map(|variable| (variable.name.as_str(), variable.value.as_ref().map_or(0, String::len)))
+            .filter(|(name, _)| name.starts_with(BUNDLE_VARIABLE))
+            .collect();
+        let whole = ("WEIGHBRIDGE_BUNDLE_0", MAX_TRUST_PIECE_BYTES);
+        assert_eq!(env, [("WEIGHBRIDGE_BUNDLE", 1), whole, ("WEIGHBRIDGE_BUNDLE_1", 5)]);
+        assert_eq!(spec.volumes.map(|volumes| volumes.len()), Some(1));
     }
 
     #[test]

@@ -31,7 +31,7 @@ pub fn status(
         observed_generation: generation,
         verdict,
         conditions: merge(&before.conditions, wanted, generation, now),
-        models: models.into_iter().take(MAX_MODELS).map(JudgedUse::status).collect(),
+        models: models.into_iter().flat_map(JudgedUse::statuses).take(MAX_MODELS).collect(),
     }
 }
 
@@ -42,7 +42,7 @@ pub fn verdict(decision: &Decision) -> Option<VerdictKind> {
 }
 
 fn verified(verdict: Option<VerdictKind>, worst: Option<&JudgedUse>) -> Wanted {
-    let said = worst.map(JudgedUse::status);
+    let said = worst.and_then(|worst| worst.statuses().into_iter().next());
     let message = said.and_then(|said| said.message).unwrap_or_default();
     match (verdict, worst.map(|judged| &judged.verdict)) {
         (None, _) | (_, None) => {

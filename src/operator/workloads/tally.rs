@@ -97,6 +97,7 @@ mod tests {
             stage: Stage::Pod,
             service_account: "default".into(),
             ids: Ids::default(),
+            stray_annotations: Vec::new(),
         };
         Workload {
             namespace: "team".into(),

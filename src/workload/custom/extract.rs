@@ -53,6 +53,8 @@ impl CustomKinds {
             stage: if loads { Stage::Pod } else { Stage::Template },
             service_account: found.account.unwrap_or_else(|| DEFAULT_ACCOUNT.to_owned()),
             ids: Ids::default(),
+            // Its Pods say so themselves, each with its own volumes.
+            stray_annotations: Vec::new(),
         };
         (!rows.is_empty()).then_some(Extract { subject, uses: found.uses })
     }

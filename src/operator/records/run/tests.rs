@@ -37,6 +37,7 @@ fn ended(situation: &Situation, state: Value) -> Pod {
         claim: "models",
         path: "llama",
         signature: "volume:",
+        bundle: None,
         signature_only: false,
         nonce: NONCE,
         trust: &[],

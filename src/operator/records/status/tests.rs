@@ -1,3 +1,4 @@
+use super::super::situation::Part;
 use super::super::situation::fixture::{at, unread};
 use super::*;
 
@@ -263,4 +264,46 @@ fn what_does_not_count_yet_is_read_again_when_its_time_has_come() {
     assert_eq!(waiting(1000).models[0].not_before, Some(Time(at(1000))));
     assert_eq!(waiting(1000).next_run, Some(Time(at(1000))));
     assert_eq!(waiting(121).models[0].not_before, Some(Time(at(180))), "a clock that is behind says so for ever");
+}
+
+fn divided(models: &[&str]) -> Report {
+    report(serde_json::json!({ "outcome": { "verdict": "Divided", "models": models } }))
+}
+
+#[test]
+fn a_folder_of_models_is_as_good_as_the_worst_of_them() {
+    let mut situation = read(&divided(&["llama/a", "llama/b"]));
+    assert_eq!(
+        (situation.status.models.len(), situation.status.parts.clone()),
+        (0, vec!["llama/a".into(), "llama/b".into()])
+    );
+    let said = |status: &str, reason: &str| Some([status, reason, "because"].map(str::to_owned));
+    let table = [
+        (said("True", "Verified"), said("True", "Verified"), is("True", "Verified")),
+        (said("True", "Verified"), None, is("Unknown", "NotVerifiedYet")),
+        (said("Unknown", "BeingWritten"), said("True", "Verified"), is("Unknown", "BeingWritten")),
+        (said("Unknown", "Verifying"), said("False", "Unsigned"), is("False", "Unsigned")),
+        (said("Unknown", "WrongName"), said("True", "Verified"), is("Unknown", "VerifierFailed")),
+    ];
+    for (a, b, expected) in table {
+        situation.parts =
+            [("llama/a", a), ("llama/b", b)].map(|(path, verified)| Part { path: path.into(), verified }).into();
+        assert_eq!(condition(&situation, "Verified"), expected);
+    }
+    situation.store.epoch = 1;
+    assert_eq!(
+        condition(&situation, "Verified"),
+        is("Unknown", "NotVerifiedYet"),
+        "something may have been put beside"
+    );
+    assert_eq!(read(&verified("c")).status.parts, Vec::<String>::new());
+}
+
+#[test]
+fn models_that_lie_elsewhere_are_no_parts() {
+    for models in [&["llama"][..], &["llama/a", "other/b"], &["llama2/a"]] {
+        let (situation, told) = take(running(unread(), false), &divided(models));
+        assert_eq!(told, Told::Nothing(UnknownCode::VerifierFailed), "{models:?}");
+        assert_eq!(situation.status.parts, Vec::<String>::new());
+    }
 }
