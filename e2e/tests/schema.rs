@@ -11,8 +11,11 @@ use weighbridge_e2e::{Cluster, Kubectl, OWN_NAMESPACE, Said, record, record_name
 
 /// The files of a folder of fixtures, with their content.
 fn fixtures(folder: &str) -> Vec<(PathBuf, String)> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(folder);
-    let entries = fs::read_dir(&folder).expect("the folder of fixtures");
+    files(&Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(folder))
+}
+
+fn files(folder: &Path) -> Vec<(PathBuf, String)> {
+    let entries = fs::read_dir(folder).expect("the folder of fixtures");
     let mut files: Vec<PathBuf> = entries.map(|entry| entry.expect("an entry").path()).collect();
     files.sort();
     assert!(!files.is_empty(), "{}", folder.display());
@@ -34,6 +37,18 @@ fn what_is_valid_is_taken() {
     for (file, fixture) in fixtures("valid") {
         let said = dry_run(&own, &fixture);
         assert!(said.success, "{}: {said}", file.display());
+    }
+}
+
+#[test]
+fn the_examples_of_the_chart_are_taken() {
+    let own = Cluster::from_environment().own();
+    let examples = files(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../charts/weighbridge/examples"));
+    assert!(examples.len() >= 5, "{examples:?}");
+    for (file, example) in examples {
+        let said = dry_run(&own, &example);
+        assert!(said.success, "{}: {said}", file.display());
+        assert!(said.stdout.contains("created (server dry run)"), "{}: {said}", file.display());
     }
 }
 

@@ -210,3 +210,27 @@ fn custom_resources_are_judged_by_what_they_name() {
     fs::write(dir.path().join("policy.yaml"), format!("{policy}\n---\n{kind}")).unwrap();
     check(dir.path(), &with("all.yaml", &[])).code(2).stdout(said());
 }
+
+/// The chart's examples, with the ConfigMaps that their comments make, are policies that are understood.
+#[test]
+fn the_examples_of_the_chart_are_understood() {
+    let (dir, signer) = (tempdir().unwrap(), Signer::new(P256));
+    fs::write(dir.path().join("all.yaml"), MANIFESTS).unwrap();
+    let map = |name: &str, key: &str, text: &str| {
+        let labels = json!({ "weighbridge.dev/trust": "true", "weighbridge.dev/model-policies": "true" });
+        let metadata = json!({ "name": name, "labels": labels });
+        json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": { key: text } }).to_string()
+    };
+    let root = include_str!("../vectors/oms/keys/ca-cert.pem");
+    let maps = [map("release-key", "key.pem", &signer.pem()), map("nvidia-ngc", "ca.crt", root)].join("\n---\n");
+    let mut count = 0;
+    for example in fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/charts/weighbridge/examples")).unwrap() {
+        let text = fs::read_to_string(example.unwrap().path()).unwrap();
+        fs::write(dir.path().join("policy.yaml"), format!("{text}\n---\n{maps}\n")).unwrap();
+        let done = check(dir.path(), &["all.yaml", "--policy", "policy.yaml", "--output", "json"]);
+        let output: Value = serde_json::from_slice(&done.get_output().stdout).unwrap();
+        assert_eq!(output["problems"], json!([]), "{text}");
+        count += 1;
+    }
+    assert_eq!(count, 5);
+}

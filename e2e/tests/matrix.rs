@@ -1,0 +1,350 @@
+//! The whole matrix: each kind, with a model of each verdict, under each action, in each operation.
+//!
+//! What is to be expected is computed here by a few rules, and compared with what `kubectl` says: whether the request is let
+//! through, the sentence of the denial, the warnings, the audit annotations. Most of it is asked as a dry run. Then
+//! `weighbridge check` is asked about the same objects, with folders in place of claims, and has to say the same words; and
+//! each kind runs once for real.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+use weighbridge_e2e::{Cluster, Deadline, Key, Said, Tenant, eventually};
+
+const KINDS: [&str; 7] = ["Pod", "Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "Job", "CronJob"];
+const VERDICTS: [Verdict; 3] = [Verdict::Verified, Verdict::Refused, Verdict::Unknown];
+const ACTIONS: [&str; 3] = ["Deny", "Warn", "Audit"];
+const OPERATIONS: [Operation; 5] =
+    [Operation::Create, Operation::TemplateChanged, Operation::Scaled, Operation::MetadataOnly, Operation::Deleted];
+
+/// The cells that mean nothing, and why.
+const MEANINGLESS: [(&str, Operation, &str); 5] = [
+    ("Pod", Operation::Scaled, "a Pod is one"),
+    ("DaemonSet", Operation::Scaled, "a DaemonSet has as many Pods as there are nodes"),
+    ("CronJob", Operation::Scaled, "a CronJob is not scaled, its Jobs are"),
+    ("Job", Operation::TemplateChanged, "the template of a Job cannot be changed"),
+    ("Pod", Operation::TemplateChanged, "of a Pod only the image can be changed, and that is in the test of live Pods"),
+];
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    /// A claim whose files a listed signer signed.
+    Verified,
+    /// A claim without any signature.
+    Refused,
+    /// An image volume, of which nobody can say anything: the same on a laptop.
+    Unknown,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Operation {
+    Create,
+    TemplateChanged,
+    Scaled,
+    MetadataOnly,
+    Deleted,
+}
+
+/// What a user sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Expected {
+    /// Nothing at all.
+    Silence,
+    /// It is let through, with a warning of this code.
+    Warned(&'static str),
+    /// It is refused, with this code.
+    Denied(&'static str),
+}
+
+/// The rules, in words: scaling, metadata and deletion always pass; so does what is verified; what is unknown only warns on
+/// a template; else the action of the policy follows.
+fn expected(kind: &str, verdict: Verdict, action: &str, operation: Operation) -> Expected {
+    let judged = matches!(operation, Operation::Create | Operation::TemplateChanged);
+    let code = match verdict {
+        Verdict::Refused if judged => "Unsigned",
+        Verdict::Unknown if judged => "NotVerifiable",
+        _ => return Expected::Silence,
+    };
+    match action {
+        "Deny" if kind != "Pod" && verdict == Verdict::Unknown => Expected::Warned(code),
+        "Deny" => Expected::Denied(code),
+        "Warn" => Expected::Warned(code),
+        _ => Expected::Silence,
+    }
+}
+
+fn meaningless(kind: &str, operation: Operation) -> bool {
+    MEANINGLESS.iter().any(|(of, what, _)| *of == kind && *what == operation)
+}
+
+/// A namespace with a policy of one action, and the folders of its claims.
+struct Stage {
+    tenant: Tenant,
+    action: &'static str,
+    policy: Value,
+    folders: BTreeMap<&'static str, PathBuf>,
+}
+
+/// A namespace with objects of every kind and verdict in it, which were made before the policy came.
+fn stage(action: &'static str) -> Stage {
+    let tenant = Cluster::from_environment().tenant(&format!("matrix-{}", action.to_lowercase()), &[]);
+    let key = Key::generate();
+    let (good, bare) = (tenant.claim("good"), tenant.claim("bare"));
+    good.sign(&key);
+    let folders = BTreeMap::from([("good", good.root().to_owned()), ("bare", bare.root().to_owned())]);
+    let objects: Vec<Value> = cells().map(|(kind, verdict)| object(&tenant, "old", kind, verdict)).collect();
+    tenant.kubectl().apply(&json!({ "apiVersion": "v1", "kind": "List", "items": objects })).expect_success();
+    let mut policy = tenant.policy(&key);
+    let actions = if action == "Audit" { json!(["Audit"]) } else { json!([action, "Audit"]) };
+    policy["spec"]["validationActions"] = actions;
+    tenant.enforce(&policy);
+    assert_eq!(tenant.record("good"), ("True".into(), "Verified".into()));
+    assert_eq!(tenant.record("bare"), ("False".into(), "Unsigned".into()));
+    Stage { tenant, action, policy, folders }
+}
+
+fn cells() -> impl Iterator<Item = (&'static str, Verdict)> {
+    KINDS.into_iter().flat_map(|kind| VERDICTS.into_iter().map(move |verdict| (kind, verdict)))
+}
+
+/// `old-statefulset-refused`
+fn name(age: &str, kind: &str, verdict: Verdict) -> String {
+    format!("{age}-{kind}-{verdict:?}").to_lowercase()
+}
+
+/// An object that makes no Pods by itself: nothing is scaled up, jobs are suspended, Pods and daemons fit on no node.
+fn object(tenant: &Tenant, age: &str, kind: &str, verdict: Verdict) -> Value {
+    let name = name(age, kind, verdict);
+    let mut pod = tenant.pod(&name, if verdict == Verdict::Verified { "good" } else { "bare" })["spec"].clone();
+    if verdict == Verdict::Unknown {
+        pod["volumes"] = json!([{ "name": "model", "image": { "reference": tenant.cluster().busybox() } }]);
+    }
+    pod["nodeSelector"] = json!({ "e2e.weighbridge.dev/nowhere": "true" });
+    let labels = json!({ "app": name });
+    let template = json!({ "metadata": { "labels": labels }, "spec": pod });
+    let mut once = template.clone();
+    once["spec"]["restartPolicy"] = json!("Never");
+    let job = json!({ "suspend": true, "template": once });
+    let (version, spec) = match kind {
+        "Pod" => ("v1", pod),
+        "Job" => ("batch/v1", job),
+        "CronJob" => ("batch/v1", json!({ "schedule": "0 0 1 1 *", "suspend": true, "jobTemplate": { "spec": job } })),
+        "DaemonSet" => ("apps/v1", json!({ "selector": { "matchLabels": labels }, "template": template })),
+        "StatefulSet" => {
+            let selector = json!({ "matchLabels": labels });
+            ("apps/v1", json!({ "replicas": 0, "serviceName": name, "selector": selector, "template": template }))
+        }
+        _ => ("apps/v1", json!({ "replicas": 0, "selector": { "matchLabels": labels }, "template": template })),
+    };
+    let metadata = json!({ "name": name, "namespace": tenant.namespace });
+    json!({ "apiVersion": version, "kind": kind, "metadata": metadata, "spec": spec })
+}
+
+/// Asks the API server, as a dry run.
+fn ask(stage: &Stage, kind: &str, verdict: Verdict, operation: Operation) -> Said {
+    let kubectl = stage.tenant.kubectl();
+    let old = name("old", kind, verdict);
+    let patch = |patch: Value| {
+        kubectl.run(&["patch", kind, &old, "--dry-run=server", "--type=merge", "--patch", &patch.to_string()])
+    };
+    match operation {
+        Operation::Create => {
+            let object = object(&stage.tenant, "new", kind, verdict).to_string();
+            kubectl.feed(&["create", "--dry-run=server", "--filename", "-"], &object)
+        }
+        Operation::TemplateChanged => {
+            let template = json!({ "metadata": { "annotations": { "changed": "yes" } } });
+            match kind {
+                "CronJob" => patch(json!({ "spec": { "jobTemplate": { "spec": { "template": template } } } })),
+                _ => patch(json!({ "spec": { "template": template } })),
+            }
+        }
+        Operation::Scaled if kind == "Job" => patch(json!({ "spec": { "parallelism": 2 } })),
+        Operation::Scaled => kubectl.run(&["scale", kind, &old, "--dry-run=server", "--replicas=2"]),
+        Operation::MetadataOnly => kubectl.run(&["label", kind, &old, "--dry-run=server", "changed=yes"]),
+        Operation::Deleted => kubectl.run(&["delete", kind, &old, "--dry-run=server"]),
+    }
+}
+
+/// The warnings of ours in what kubectl printed.
+fn warnings(said: &Said, policy: &str) -> Vec<String> {
+    let lines = said.stderr.lines().filter_map(|line| line.strip_prefix("Warning: "));
+    lines.filter(|line| line.starts_with(policy)).map(str::to_owned).collect()
+}
+
+/// What the webhook said in a denial.
+fn denial(said: &Said) -> Option<&str> {
+    said.stderr.split_once(" denied the request: ").map(|(_, message)| message.trim_end())
+}
+
+/// Where in an object of this kind its model is used.
+fn path(kind: &str) -> &'static str {
+    match kind {
+        "Pod" => "spec.containers[0].volumeMounts[0]",
+        "CronJob" => "spec.jobTemplate.spec.template.spec.containers[0].volumeMounts[0]",
+        _ => "spec.template.spec.containers[0].volumeMounts[0]",
+    }
+}
+
+/// Whether a line is a whole sentence about the cell: policy, path, what, remedy and code.
+fn is_sentence(line: &str, policy: &str, kind: &str, code: &str) -> bool {
+    line.starts_with(&format!("{policy}: {}: ", path(kind)))
+        && line.contains(" — ")
+        && line.ends_with(&format!("[{code}]"))
+        && line.chars().count() < 250
+}
+
+fn matches(said: &Said, policy: &str, kind: &str, expected: Expected) -> bool {
+    let warned = warnings(said, policy);
+    match expected {
+        Expected::Silence => said.success && warned.is_empty(),
+        Expected::Warned(code) => {
+            said.success && matches!(warned.as_slice(), [line] if is_sentence(line, policy, kind, code))
+        }
+        Expected::Denied(code) => {
+            let first = denial(said).and_then(|message| message.lines().next()).unwrap_or_default();
+            !said.success && is_sentence(first, policy, kind, code)
+        }
+    }
+}
+
+#[test]
+fn every_cell_is_as_the_rules_say() {
+    let mut asked = 0;
+    let mut wrong = Vec::new();
+    for stage in ACTIONS.map(stage) {
+        for (kind, verdict) in cells() {
+            for operation in OPERATIONS.into_iter().filter(|operation| !meaningless(kind, *operation)) {
+                let said = ask(&stage, kind, verdict, operation);
+                let expected = expected(kind, verdict, stage.action, operation);
+                asked += 1;
+                if !matches(&said, &stage.tenant.namespace, kind, expected) {
+                    wrong.push(format!("{kind} {verdict:?} {} {operation:?}: {expected:?}, but {said}", stage.action));
+                }
+            }
+        }
+        the_audit_log_tells(&stage, &mut wrong);
+        a_laptop_says_the_same(&stage, &mut wrong);
+    }
+    assert!(wrong.is_empty(), "{} of {asked}:\n{}", wrong.len(), wrong.join("\n"));
+    assert_eq!(asked, KINDS.len() * 3 * 3 * 5 - MEANINGLESS.len() * 3 * 3);
+}
+
+/// What the audit log says of the objects that were to be made.
+fn the_audit_log_tells(stage: &Stage, wrong: &mut Vec<String>) {
+    let run = std::env::var("WEIGHBRIDGE_E2E_CLUSTER_RUN").expect("WEIGHBRIDGE_E2E_CLUSTER_RUN: e2e/test sets it");
+    for (kind, verdict) in cells() {
+        let name = name("new", kind, verdict);
+        let annotations = eventually("the request in the audit log", Deadline::seconds(30), || {
+            let log = fs::read_to_string(Path::new(&run).join("log/audit.log")).map_err(|error| error.to_string())?;
+            let events = log.lines().filter(|line| line.contains(&stage.tenant.namespace) && line.contains(&name));
+            let events = events.filter_map(|line| serde_json::from_str::<Value>(line).ok());
+            let created = |event: &Value| {
+                event["verb"] == "create"
+                    && event["stage"] == "ResponseComplete"
+                    && event["objectRef"]["namespace"] == stage.tenant.namespace
+                    && event["objectRef"]["name"] == name
+            };
+            events.filter(created).last().map(|event| event["annotations"].clone()).ok_or(format!("no {name}"))
+        });
+        let ours = |key: &str| {
+            let of_key = |(name, value): (&String, &Value)| {
+                name.ends_with(&format!(".weighbridge.dev/{key}"))
+                    .then(|| value.as_str().unwrap_or_default().to_owned())
+            };
+            annotations.as_object().into_iter().flatten().find_map(of_key).unwrap_or_default()
+        };
+        let found = (ours("policy"), ours("code"), ours("model-digest").starts_with("sha256:"));
+        let policy = stage.tenant.namespace.clone();
+        let wanted = match verdict {
+            Verdict::Verified => (String::new(), String::new(), true),
+            Verdict::Refused => (policy, "Unsigned".to_owned(), false),
+            Verdict::Unknown => (policy, "NotVerifiable".to_owned(), false),
+        };
+        if found != wanted {
+            wrong.push(format!("audit of {name} under {}: {wanted:?}, but {annotations}", stage.action));
+        }
+    }
+}
+
+/// `weighbridge check` about the objects that were to be made: the same decisions in the same words.
+fn a_laptop_says_the_same(stage: &Stage, wrong: &mut Vec<String>) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let write = |name: &str, value: &Value| {
+        let path = folder.path().join(name);
+        fs::write(&path, value.to_string()).expect("a file");
+        path.to_string_lossy().into_owned()
+    };
+    let namespace = &stage.tenant.namespace;
+    let objects: Vec<Value> = cells().map(|(kind, verdict)| object(&stage.tenant, "new", kind, verdict)).collect();
+    let manifests = write("all.json", &json!({ "apiVersion": "v1", "kind": "List", "items": objects }));
+    let policy = write("policy.json", &stage.policy);
+    let labels = format!("e2e.weighbridge.dev/test={namespace}");
+    let mut arguments = vec!["weighbridge".to_owned(), "check".into(), manifests, "--policy".into(), policy];
+    arguments.extend(["--namespace".into(), namespace.clone(), "--namespace-labels".into(), labels]);
+    arguments.extend(["--output".into(), "json".into()]);
+    for (claim, folder) in &stage.folders {
+        arguments.extend(["--model".into(), format!("claim/{claim}={}", folder.display())]);
+    }
+    let (mut out, mut err) = (Vec::new(), Vec::new());
+    weighbridge::cli::run(arguments.into_iter().map(Into::into), &mut out, &mut err);
+    let output: Value = serde_json::from_slice(&out).unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&err)));
+    let checked = output["objects"].as_array().cloned().unwrap_or_default();
+    assert_eq!(checked.len(), KINDS.len() * VERDICTS.len(), "{output}");
+    for (object, (kind, verdict)) in checked.iter().zip(cells()) {
+        let said = ask(stage, kind, verdict, Operation::Create);
+        let decision = &object["decision"];
+        let theirs: BTreeSet<String> = warnings(&said, namespace).into_iter().collect();
+        let listed = decision["warnings"].as_array().cloned().unwrap_or_default();
+        let ours: BTreeSet<String> = listed.iter().filter_map(|line| line.as_str().map(str::to_owned)).collect();
+        let message = decision["message"].as_str();
+        if (decision["allowed"] == said.success, ours, message) != (true, theirs, denial(&said)) {
+            wrong.push(format!("check of {kind} {verdict:?} {}: {object}, but {said}", stage.action));
+        }
+    }
+}
+
+/// Each kind runs once for real, under a policy that denies.
+#[test]
+fn every_kind_runs_with_a_model_that_is_verified() {
+    let tenant = Cluster::from_environment().tenant("matrix-live", &[]);
+    let key = Key::generate();
+    tenant.claim("good").sign(&key);
+    tenant.enforce(&tenant.policy(&key));
+    assert_eq!(tenant.record("good"), ("True".into(), "Verified".into()));
+    for kind in KINDS {
+        let mut live = object(&tenant, "live", kind, Verdict::Verified);
+        let at = match kind {
+            "Pod" => "/spec",
+            "CronJob" => "/spec/jobTemplate/spec/template/spec",
+            _ => "/spec/template/spec",
+        };
+        let pod = live.pointer_mut(at).and_then(Value::as_object_mut).expect("a PodSpec");
+        pod.remove("nodeSelector");
+        for (field, value) in [("/spec/replicas", json!(1)), ("/spec/suspend", json!(false))] {
+            if let Some(found) = live.pointer_mut(field) {
+                *found = value;
+            }
+        }
+        if kind == "CronJob" {
+            live["spec"]["suspend"] = json!(true);
+            live["spec"]["jobTemplate"]["spec"]["suspend"] = json!(false);
+        }
+        tenant.kubectl().apply(&live).expect_success();
+        let name = name("live", kind, Verdict::Verified);
+        if kind == "CronJob" {
+            let from = format!("--from=cronjob/{name}");
+            tenant.kubectl().run(&["create", "job", "live-from-cronjob", &from]).expect_success();
+        }
+        let labelled = format!("app={name}");
+        eventually("a running Pod", Deadline::seconds(90), || {
+            let phases = "--output=jsonpath={.items[*].status.phase}";
+            let said = match kind {
+                "Pod" => tenant.kubectl().run(&["get", "pod", &name, "--output=jsonpath={.status.phase}"]),
+                _ => tenant.kubectl().run(&["get", "pods", "--selector", &labelled, phases]),
+            };
+            if said.stdout.contains("Running") { Ok(()) } else { Err(format!("{kind}: {said}")) }
+        });
+    }
+}
