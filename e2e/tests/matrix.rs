@@ -95,6 +95,10 @@ fn stage(action: &'static str) -> Stage {
     let folders = BTreeMap::from([("good", good.root().to_owned()), ("bare", bare.root().to_owned())]);
     let objects: Vec<Value> = cells().map(|(kind, verdict)| object(&tenant, "old", kind, verdict)).collect();
     tenant.kubectl().apply(&json!({ "apiVersion": "v1", "kind": "List", "items": objects })).expect_success();
+    for verdict in VERDICTS {
+        let running = ["wait", "--for=condition=Ready", "--timeout=90s", "pod", &name("old", "Pod", verdict)];
+        tenant.kubectl().run(&running).expect_success();
+    }
     let mut policy = tenant.policy(&key);
     let actions = if action == "Audit" { json!(["Audit"]) } else { json!([action, "Audit"]) };
     policy["spec"]["validationActions"] = actions;
@@ -113,14 +117,13 @@ fn name(age: &str, kind: &str, verdict: Verdict) -> String {
     format!("{age}-{kind}-{verdict:?}").to_lowercase()
 }
 
-/// An object that makes no Pods by itself: nothing is scaled up, jobs are suspended, Pods and daemons fit on no node.
+/// An object that makes few Pods by itself: nothing is scaled up, jobs are suspended.
 fn object(tenant: &Tenant, age: &str, kind: &str, verdict: Verdict) -> Value {
     let name = name(age, kind, verdict);
     let mut pod = tenant.pod(&name, if verdict == Verdict::Verified { "good" } else { "bare" })["spec"].clone();
     if verdict == Verdict::Unknown {
         pod["volumes"] = json!([{ "name": "model", "image": { "reference": tenant.cluster().busybox() } }]);
     }
-    pod["nodeSelector"] = json!({ "e2e.weighbridge.dev/nowhere": "true" });
     let labels = json!({ "app": name });
     let template = json!({ "metadata": { "labels": labels }, "spec": pod });
     let mut once = template.clone();
@@ -315,13 +318,6 @@ fn every_kind_runs_with_a_model_that_is_verified() {
     assert_eq!(tenant.record("good"), ("True".into(), "Verified".into()));
     for kind in KINDS {
         let mut live = object(&tenant, "live", kind, Verdict::Verified);
-        let at = match kind {
-            "Pod" => "/spec",
-            "CronJob" => "/spec/jobTemplate/spec/template/spec",
-            _ => "/spec/template/spec",
-        };
-        let pod = live.pointer_mut(at).and_then(Value::as_object_mut).expect("a PodSpec");
-        pod.remove("nodeSelector");
         for (field, value) in [("/spec/replicas", json!(1)), ("/spec/suspend", json!(false))] {
             if let Some(found) = live.pointer_mut(field) {
                 *found = value;
