@@ -134,6 +134,17 @@ pub(super) fn allowed(uid: &str) -> AdmissionResponse {
     response
 }
 
+/// A review's answer that allows, and changes the object.
+pub(super) fn patched(uid: &str, patch: json_patch::Patch) -> AdmissionResponse {
+    if patch.is_empty() {
+        return allowed(uid);
+    }
+    allowed(uid).with_patch(patch).unwrap_or_else(|error| {
+        tracing::error!(%error, uid, "a patch cannot be written");
+        denied(uid, "weighbridge: the Pod cannot be gated; the log of the webhook says more".to_owned(), Vec::new())
+    })
+}
+
 /// A review's answer that refuses.
 pub(super) fn denied(uid: &str, message: String, causes: Vec<StatusCause>) -> AdmissionResponse {
     let mut response = AdmissionResponse::invalid("");
@@ -160,7 +171,8 @@ fn failure(message: String, reason: &str) -> Status {
     }
 }
 
-fn rejected(uid: &str, rejection: &Rejection) -> AdmissionResponse {
+/// A review's answer that refuses before anything was decided.
+pub(super) fn rejected(uid: &str, rejection: &Rejection) -> AdmissionResponse {
     let cause =
         StatusCause { reason: rejection.code.to_string(), message: rejection.text.clone(), field: String::new() };
     denied(uid, rejection.message(), vec![cause])

@@ -25,7 +25,7 @@ const INDEX_WAIT: Duration = Duration::from_millis(500);
 const MAX_RECORDS_PER_NAMESPACE: usize = 256;
 
 /// The function that decides: a field, so that tests of what surrounds it need no policies.
-type Decide = fn(&Snapshot, &Extract, Timestamp) -> Decision;
+pub(super) type Decide = fn(&Snapshot, &Extract, Timestamp) -> Decision;
 
 /// Decides from the index.
 #[derive(Clone, Debug)]

@@ -20,8 +20,8 @@ use crate::workload::Kind;
 crate::metrics! {
     /// The metrics themselves.
     struct Series {
-        /// Reviews that were answered, by kind of object, operation and decision: allow, audit, warn, deny, pass (nothing
-        /// in it could change a model), reject (the review itself was refused).
+        /// Reviews that were answered, by kind of object, operation and decision: allow, audit, warn, hold, deny, pass
+        /// (nothing in it could change a model), reject (the review itself was refused).
         reviews: IntCounterVec = "weighbridge_admission_reviews_total" ["kind", "operation", "decision"],
         /// Seconds from the head of a request to its answer, by kind of object.
         duration: HistogramVec = "weighbridge_admission_duration_seconds" ["kind"]
@@ -32,6 +32,9 @@ crate::metrics! {
         /// Always 1: the policies that this replica decides by (those of the cluster by name, the first 100, then `other`;
         /// `ModelPolicy` where any namespace has one).
         policies: IntGaugeVec = "weighbridge_policy_info" ["policy"],
+        /// New Pods that the mutating webhook was asked about, by what became of that: gated, passed, rejected (the review
+        /// itself was refused).
+        gates: IntCounterVec = "weighbridge_admission_gates_total" ["outcome"],
         /// Records that were asked for, by what became of that: queued, known (it was queued already), dropped (the queue
         /// is full), created, failed.
         records: IntCounterVec = "weighbridge_record_requests_total" ["outcome"],
@@ -82,6 +85,11 @@ impl AdmissionMetrics {
             };
             self.series.violations.with_label_values(&[policy, violation.code.as_str(), action]).inc();
         }
+    }
+
+    /// Counts a new Pod that the mutating webhook was asked about.
+    pub(super) fn gating(&self, outcome: &'static str) {
+        self.series.gates.with_label_values(&[outcome]).inc();
     }
 
     pub(super) fn record(&self, outcome: RecordOutcome) {

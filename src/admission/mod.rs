@@ -6,13 +6,14 @@
 //! went wrong inside: that goes to the log, under the same uid.
 //!
 //! ```text
-//! body ──parse──▶ Request ──triage──▶ Extract ──index (≤ 500 ms)──▶ decide ──▶ answer
+//! body ──parse──▶ Request ──triage──▶ Extract ──index (≤ 500 ms)──▶ decide ──▶ answer: a gate, or a verdict
 //!                            └─ nothing that could change a model: allowed        └──▶ records that are missing
 //! ```
 
 mod answer;
 mod judge;
 mod metrics;
+mod mutate;
 mod probe;
 mod record_queue;
 mod record_worker;
@@ -38,12 +39,14 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
+use crate::decision::{Decision, demand_gate, demand_gate_of_old};
 use crate::index::Snapshot;
+use crate::workload::Kind;
 use answer::{Answer, Rejection};
-use judge::Judge;
+use judge::{Judge, Judged};
 use metrics::Measured;
 use review::{Deadline, Request};
-use triage::{Triage, triage};
+use triage::{Pass, Triage, kind_of, triage};
 
 /// What the webhook is told.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,33 +81,65 @@ impl Webhook {
         Webhook(Arc::new(Inner { settings, judge: Judge::new(snapshots, clock), records, metrics }))
     }
 
-    /// `POST /validate` for reviews, `POST /probe` for the operator's question whether reviews get here.
+    /// `POST /validate` for reviews, `POST /mutate` for those of Pods that may have to wait, `POST /probe` for the
+    /// operator's question whether reviews get here.
     pub fn router(self) -> Router {
-        Router::new().route("/validate", post(validate)).route("/probe", post(probe::probe)).with_state(self)
+        Router::new()
+            .route("/validate", post(validate))
+            .route("/mutate", post(mutate::mutate))
+            .route("/probe", post(probe::probe))
+            .with_state(self)
+    }
+
+    /// Judges what a review is about, if it is about anything that could change which models run.
+    async fn look(&self, request: &Request, deadline: Deadline) -> Result<Looked, Rejection> {
+        let inner = &*self.0;
+        let kinds = inner.judge.kinds_with(request, deadline.at).await;
+        let extract = match triage(request, &inner.settings.namespace, &kinds)? {
+            Triage::Judge(extract) => extract,
+            Triage::Pass(why) => return Ok(Looked::Passed(why)),
+        };
+        match timeout_at(deadline.at, inner.judge.judge(&extract, deadline.at)).await {
+            Err(_) => Err(Rejection::deadline_exceeded()),
+            Ok(judged) => judged.map(Looked::Judged),
+        }
     }
 
     /// Answers one review.
     async fn answer(&self, request: &Request, deadline: Deadline) -> Answer {
         let inner = &*self.0;
-        let kinds = inner.judge.kinds_with(request, deadline.at).await;
-        let extract = match triage(request, &inner.settings.namespace, &kinds) {
-            Ok(Triage::Judge(extract)) => extract,
-            Ok(Triage::Pass(why)) => return Answer::passed(why),
-            Err(rejection) => return Answer::rejected(rejection),
-        };
-        match timeout_at(deadline.at, inner.judge.judge(&extract, deadline.at)).await {
-            Err(_) => Answer::rejected(Rejection::deadline_exceeded()),
-            Ok(Err(rejection)) => Answer::rejected(rejection),
-            Ok(Ok(judged)) => {
+        match self.look(request, deadline).await {
+            Err(rejection) => Answer::rejected(rejection),
+            Ok(Looked::Passed(why)) => Answer::passed(why),
+            Ok(Looked::Judged(Judged { decision, wanted })) => {
                 if !request.dry_run() {
                     // The queue only remembers: records are made later, by a task of their own.
-                    judged.wanted.into_iter().for_each(|wanted| inner.records.request(wanted));
+                    wanted.into_iter().for_each(|wanted| inner.records.request(wanted));
                 }
-                inner.metrics.violated(&judged.decision);
-                Answer::decided(judged.decision)
+                let decision = gated(request, decision);
+                inner.metrics.violated(&decision);
+                Answer::decided(decision)
             }
         }
     }
+}
+
+/// What a look at a review gives.
+#[derive(Debug)]
+enum Looked {
+    /// Nothing was judged.
+    Passed(Pass),
+    /// It was judged.
+    Judged(Judged),
+}
+
+/// The decision, refused where a Pod must be held and is not.
+fn gated(request: &Request, decision: Decision) -> Decision {
+    if kind_of(request) != Some(Kind::Pod) {
+        return decision;
+    }
+    let gates = mutate::gates(&request.object);
+    if mutate::is_new_pod(request) { demand_gate(decision, gates) } else { demand_gate_of_old(decision, gates) }
 }
 
 async fn validate(State(webhook): State<Webhook>, http: HttpRequest<Body>) -> Response {

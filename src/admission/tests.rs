@@ -75,12 +75,16 @@ impl Scene {
     }
 
     fn with(snapshot: Arc<Snapshot>) -> Self {
+        Self::deciding(snapshot, refuse)
+    }
+
+    fn deciding(snapshot: Arc<Snapshot>, decide: judge::Decide) -> Self {
         let (snapshots, watched) = watch::channel(snapshot);
         let (asked, registry) = (Arc::<Asked>::default(), new_registry());
         let settings = Settings { namespace: OWN.into(), replica: "webhook-0".into() };
         let inner = Inner {
             settings,
-            judge: Judge::new(watched, || Timestamp::UNIX_EPOCH).deciding(refuse),
+            judge: Judge::new(watched, || Timestamp::UNIX_EPOCH).deciding(decide),
             records: asked.clone(),
             metrics: AdmissionMetrics::register(&registry),
         };
@@ -94,7 +98,11 @@ impl Scene {
 
     /// Posts a review, and gives the answer's `response`.
     async fn review(&self, review: &Value) -> Value {
-        let answer = self.post("/validate?timeout=5s", review.to_string()).await;
+        self.review_at("/validate?timeout=5s", review).await
+    }
+
+    async fn review_at(&self, uri: &str, review: &Value) -> Value {
+        let answer = self.post(uri, review.to_string()).await;
         assert_eq!(answer.status(), StatusCode::OK);
         let answer = json_of(answer).await;
         assert_eq!(answer["kind"], "AdmissionReview");
@@ -122,9 +130,17 @@ async fn json_of(answer: Response) -> Value {
 
 macro_rules! recorded {
     ($name:literal) => {
-        serde_json::from_str::<Value>(include_str!(concat!("testdata/", $name, ".json"))).unwrap()
+        serde_json::from_str::<Value>(include_str!(concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/src/admission/testdata/",
+            $name,
+            ".json"
+        )))
+        .unwrap()
     };
 }
+
+mod gates;
 
 /// A review with one value put in another's place.
 fn with(mut review: Value, pointer: &str, value: Value) -> Value {

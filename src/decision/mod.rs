@@ -15,6 +15,7 @@ mod content;
 mod dangers;
 mod digests;
 mod evidence;
+mod hold;
 mod judge;
 mod notes;
 mod records;
@@ -28,6 +29,7 @@ mod writers;
 
 pub use authorities::check as check_signers;
 pub use evidence::*;
+pub use hold::{Gates, Gating, demand_gate, demand_gate_of_old, gate_due};
 pub use signers::{ends, has_expired};
 pub use storage::{SINGLE_WRITER_DRIVERS, check as check_storage};
 pub use text::{audit_annotations, deny_text, waiting_cures, warnings};
@@ -138,8 +140,8 @@ pub struct Decision {
     pub missing_records: Vec<ModelVerificationSpec>,
     /// The policies that select at least one use.
     pub policies: Vec<PolicyName>,
-    /// Whether one of these refuses what violates it. Where none does, nothing is held, changed or deleted.
-    pub enforced: bool,
+    /// The first of these that refuses what violates it. Where none does, nothing is held, changed or deleted.
+    pub enforced_by: Option<PolicyName>,
     /// What whoever sent it should know, although it is no violation.
     pub notes: Vec<String>,
 }
@@ -214,7 +216,9 @@ pub fn decide(
         let judged = judge::uses(&scene, policy);
         let selects = judged.iter().any(Option::is_some);
         decision.policies.extend(selects.then(|| policy.name.clone()));
-        decision.enforced |= selects && policy.actions.enforces();
+        if selects && policy.actions.enforces() && decision.enforced_by.is_none() {
+            decision.enforced_by = Some(policy.name.clone());
+        }
         for ((judgement, model_use), model) in judged.into_iter().zip(uses).zip(&mut models) {
             let Some(judgement) = judgement else { continue };
             let violations = |at, found| actions::violations(policy, subject.stage, at, found);

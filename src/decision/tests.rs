@@ -252,8 +252,9 @@ fn who_was_listed_since_may_have_signed() {
         let elsewhere = json!({ "authorities": [{ "name": "c", "key": { "data": fixtures::KEY_C } }] });
         let other = of(given(fixtures::KEY_A)).with(|world| world.policies.push(named_policy("other", elsewhere)));
         check(&format!("{what}: another policy lists another"), other.clone(), &["NotVerifiedYet", "UntrustedSigner"]);
-        let says =
-            |name: &str| other.decide().violations.iter().find(|it| it.policy.to_string() == name).map(|it| it.code.as_str());
+        let says = |name: &str| {
+            other.decide().violations.iter().find(|it| it.policy.to_string() == name).map(|it| it.code.as_str())
+        };
         assert_eq!((says("production"), says("other")), (Some("UntrustedSigner"), Some("NotVerifiedYet")), "{what}");
     }
 }

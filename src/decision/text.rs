@@ -60,9 +60,9 @@ pub fn deny_text(decision: &Decision) -> String {
     lines.join("\n")
 }
 
-/// A warning for each violation that warns, and for each note.
+/// A warning for each violation that warns, for each that holds (what is made will not run yet), and for each note.
 pub fn warnings(decision: &Decision) -> Vec<String> {
-    let warned = decision.violations.iter().filter(|it| it.action == Action::Warn);
+    let warned = decision.violations.iter().filter(|it| matches!(it.action, Action::Warn | Action::Hold));
     let mut lines: Vec<String> = warned.map(|it| line(it, MAX_WARNING_CHARS)).collect();
     lines.dedup();
     lines.extend(decision.notes.iter().map(|note| cut(&format!("weighbridge: {note}"), MAX_WARNING_CHARS)));

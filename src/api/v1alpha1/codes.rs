@@ -114,7 +114,7 @@ closed_set! {
         Writable,
         /// The model is named by a reference that can point elsewhere tomorrow.
         MutableReference,
-        /// The Pod's service account is not one of the policy's writers.
+        /// The Pod's service account is not one of the policy's writers, or the Pod cannot wait as a writer must.
         WriterNotAllowed,
         /// The policy requires a digest annotation and there is none for this model.
         DigestAnnotationMissing,
@@ -170,7 +170,7 @@ closed_set! {
         RequestTooLarge,
         /// The request is about a kind that is not judged here.
         UnsupportedKind,
-        /// The namespace has not reached the index yet.
+        /// The namespace has not reached the index yet, or the Pod not the webhook that gates it.
         NotObservedYet,
         /// The answer would have come after the deadline.
         DeadlineExceeded,
