@@ -10,8 +10,8 @@ use kube::core::DynamicObject;
 use serde_json::json;
 use tracing::error;
 
-use crate::api::v1alpha1::{ClusterModelPolicy, ModelPolicy, ModelVerification, ModelVerificationSpec};
-use crate::decision::{Backing, ClaimFacts, Record, VolumeFacts};
+use crate::api::v1alpha1::{BackingStore, ClusterModelPolicy, ModelPolicy, ModelVerification, ModelVerificationSpec};
+use crate::decision::{Backing, ClaimFacts, Record, StoreFacts, VolumeFacts};
 
 /// Who made a volume, as the external provisioner notes it.
 const PROVISIONED_BY: &str = "pv.kubernetes.io/provisioned-by";
@@ -84,6 +84,13 @@ pub(super) fn record(record: &ModelVerification) -> Option<Record> {
         spec: ModelVerificationSpec { bundle: None, ..record.spec.clone() },
         status: record.status.clone().unwrap_or_default(),
     })
+}
+
+/// Facts of a backing store.
+pub(super) fn store(store: &BackingStore) -> StoreFacts {
+    let status = store.status.clone().unwrap_or_default();
+    let writers = status.writers.iter().map(|writer| format!("{}/{}", writer.namespace, writer.pod)).collect();
+    StoreFacts { identity: store.spec.identity.clone(), epoch: status.write_epoch, writers }
 }
 
 /// Longest value of an annotation that is kept, in characters: a word or a time.

@@ -11,6 +11,7 @@
 mod facts;
 mod follow;
 mod gone;
+mod reading;
 mod snapshot;
 mod state;
 mod table;
@@ -18,5 +19,6 @@ mod watch;
 
 pub(crate) use facts::claim as claim_facts;
 pub use follow::{Index, Interest, Settings, TRUST_LABEL, Task};
+pub use reading::with_store;
 pub use snapshot::{Objects, Snapshot, Workload, WorkloadKey};
 pub(crate) use watch::Unmanaged;

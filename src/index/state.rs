@@ -16,7 +16,7 @@ use super::table::Table;
 use crate::api::v1alpha1::{
     BackingStore, ClusterModelPolicy, ModelKind, ModelPolicy, ModelVerification, WorkloadVerification,
 };
-use crate::decision::{ClaimFacts, ClaimKey, Evidence, NamespaceFacts, Records, StoreFacts, VolumeFacts};
+use crate::decision::{ClaimFacts, ClaimKey, Evidence, NamespaceFacts, Records, VolumeFacts};
 use crate::model::{HashAlgorithm, Hasher};
 use crate::policy::{CompiledPolicies, FOR_MODEL_POLICIES, TrustSources};
 use crate::workload::CustomKinds;
@@ -144,13 +144,9 @@ impl State {
         next.objects.stores = sorted(&self.stores);
         let versions = next.objects.stores.values().filter_map(|store| store.resource_version()?.parse().ok());
         next.objects.stores_version = versions.max().unwrap_or(0);
-        let facts = next.objects.stores.values().map(|store| {
-            let status = store.status.clone().unwrap_or_default();
-            let writers = status.writers.iter().map(|writer| format!("{}/{}", writer.namespace, writer.pod)).collect();
-            let facts = StoreFacts { identity: store.spec.identity.clone(), epoch: status.write_epoch, writers };
-            (store.spec.identity.clone(), Arc::new(facts))
-        });
-        next.evidence.stores = Arc::new(facts.collect());
+        let stores = next.objects.stores.values();
+        let stores = stores.map(|store| (store.spec.identity.clone(), Arc::new(facts::store(store))));
+        next.evidence.stores = Arc::new(stores.collect());
     }
 }
 
@@ -168,7 +164,8 @@ fn merged<K: Clone, V, M: FromIterator<(K, Arc<V>)>>(tables: impl Iterator<Item 
     tables.flat_map(|rows| rows.iter().map(|(key, row)| (key.clone(), Arc::clone(row))).collect::<Vec<_>>()).collect()
 }
 
-fn trust_sources(objects: &Objects) -> TrustSources {
+/// The trust material that policies may refer to.
+pub(super) fn trust_sources(objects: &Objects) -> TrustSources {
     let config_maps = objects.trust_config_maps.iter();
     let secrets = objects.trust_secrets.iter();
     let (marker, value) = FOR_MODEL_POLICIES;
