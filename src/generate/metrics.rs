@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use crate::admission::AdmissionMetrics;
 use crate::lease;
-use crate::operator::{certificates, records, runner, webhooks, workloads};
+use crate::operator::{certificates, pods, records, runner, webhooks, workloads};
 use crate::server::ServerMetrics;
 use crate::telemetry::{PROCESS_METRICS, Spec};
 
@@ -36,6 +36,7 @@ const PROGRAMS: &[Program] = &[
             webhooks::Metrics::SPECS,
             records::Metrics::SPECS,
             workloads::Metrics::SPECS,
+            pods::Metrics::SPECS,
         ],
     },
 ];
@@ -86,6 +87,7 @@ mod tests {
         ("weighbridge_build_info", &["version"]),
         ("weighbridge_leader", &[]),
         ("weighbridge_models", &["verdict", "code"]),
+        ("weighbridge_pods_held", &[]),
         ("weighbridge_policy_info", &["policy"]),
         ("weighbridge_reconcile_errors_total", &["controller", "code"]),
         ("weighbridge_record_oldest_age_seconds", &[]),
@@ -97,8 +99,7 @@ mod tests {
         ("weighbridge_workloads", &["kind", "verdict"]),
     ];
     /// Also of the contract, but nothing measures them yet. Whoever adds one moves its line up.
-    const PROMISED: &[(&str, &[&str])] =
-        &[("weighbridge_pods_held", &[]), ("weighbridge_trust_root_expiry_timestamp_seconds", &["trust_root"])];
+    const PROMISED: &[(&str, &[&str])] = &[("weighbridge_trust_root_expiry_timestamp_seconds", &["trust_root"])];
 
     fn all() -> BTreeMap<&'static str, &'static Spec> {
         PROGRAMS.iter().flat_map(Program::metrics).map(|spec| (spec.name, spec)).collect()

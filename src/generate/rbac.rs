@@ -56,7 +56,7 @@ const API: &str = "weighbridge.dev";
 const SERVING_SECRET: &str = "{{ .Values.tls.secretName }}";
 const CA_SECRET: &str = "{{ .Values.tls.caSecretName }}";
 
-/// The name of the webhook configuration that the operator's leader owns.
+/// The name of the webhook configurations that the operator's leader owns.
 const WEBHOOK_CONFIGURATION: &str = "weighbridge";
 /// The name of the operator's Deployment and of its cluster role.
 const OPERATOR_NAME: &str = "weighbridge-operator";
@@ -105,10 +105,10 @@ const GRANTS: &[Grant] = &[
     grant(Operator, Cluster, "batch", &["cronjobs", "jobs"], FOLLOW, Any,
         "what workloads use"),
     // The operator: records and their verifiers.
-    grant(Operator, Cluster, "", &["persistentvolumeclaims"], &["get"], Any,
-        "whether a claim is still the one that was read, before what was found counts"),
-    grant(Operator, Cluster, "", &["pods"], &["get", "create", "delete"], Any,
-        "verifier Pods; a guard limits this account to them"),
+    grant(Operator, Cluster, "", &["namespaces", "persistentvolumeclaims", "persistentvolumes"], &["get"], Any,
+        "whether they are still what was read, before what was found counts or a Pod is let go"),
+    grant(Operator, Cluster, "", &["pods"], &["get", "create", "patch", "delete"], Any,
+        "verifier Pods, and our gate and finalizer on others; a guard limits this account to them"),
     grant(Operator, Cluster, API, &["clustermodelpolicies", "modelpolicies"], FOLLOW, Any,
         "what to verify"),
     grant(Operator, Cluster, API, &["modelkinds"], FOLLOW, Any,
@@ -121,7 +121,7 @@ const GRANTS: &[Grant] = &[
         "this account alone writes it"),
     grant(Operator, Cluster, "events.k8s.io", &["events"], &["create", "patch"], Any,
         "to say what happened, where people look"),
-    grant(Operator, Own, API, &["backingstores"], &["list", "watch", "create", "delete"], Any,
+    grant(Operator, Own, API, &["backingstores"], &["get", "list", "watch", "create", "delete"], Any,
         "write epochs"),
     grant(Operator, Own, API, &["backingstores/status"], &["patch"], Any,
         "write epochs"),
@@ -130,11 +130,16 @@ const GRANTS: &[Grant] = &[
     grant(Operator, Own, "", &["secrets"], FOLLOW, TrustSecrets,
         "public keys that policies refer to, each by its name"),
     // The operator: the webhook's registration.
-    grant(Operator, Cluster, "admissionregistration.k8s.io", &["validatingwebhookconfigurations"], &["create"], Any,
+    grant(Operator, Cluster, "admissionregistration.k8s.io",
+        &["mutatingwebhookconfigurations", "validatingwebhookconfigurations"], &["create"], Any,
         "to register the webhook; creation cannot be limited by name"),
-    grant(Operator, Cluster, "admissionregistration.k8s.io", &["validatingwebhookconfigurations"],
-        &["get", "update", "patch", "delete"], Only(&[WEBHOOK_CONFIGURATION]),
+    grant(Operator, Cluster, "admissionregistration.k8s.io",
+        &["mutatingwebhookconfigurations", "validatingwebhookconfigurations"], &["update", "patch", "delete"],
+        Only(&[WEBHOOK_CONFIGURATION]),
         "to keep, arm and remove our own registration"),
+    grant(Operator, Cluster, "admissionregistration.k8s.io", &["validatingwebhookconfigurations"], &["get"],
+        Only(&[WEBHOOK_CONFIGURATION]),
+        "whether it was armed, which a restart of the operator must not change"),
     grant(Operator, Cluster, "rbac.authorization.k8s.io", &["clusterroles"], &["get"], Only(&[OPERATOR_NAME]),
         "our own, which owns the registration, so that it goes when the chart goes"),
     grant(Operator, Own, "", &["configmaps"], &["create"], Any,

@@ -17,6 +17,7 @@ pub mod conditions;
 pub mod events;
 mod nonce;
 mod owner;
+pub mod pods;
 pub mod policies;
 pub mod records;
 pub mod runner;
@@ -35,6 +36,7 @@ use crate::lease::{self, Elector};
 use crate::telemetry::Registry;
 use certificates::Certificates;
 use events::Events;
+use pods::Pods;
 use policies::Policies;
 use records::Records;
 use runner::{Controller, Inputs};
@@ -63,6 +65,7 @@ pub struct Settings {
 pub fn start(settings: Settings, client: &Client, index: &Index, supervisor: &Supervisor, registry: &Registry) {
     let Settings { namespace, pod_name, webhooks, certificates, records } = settings;
     let events = Events::new(client.clone(), &namespace, &pod_name);
+    let own_namespace = namespace.clone();
     let leadership = elect(namespace, pod_name, client, supervisor, registry);
     let inputs = Inputs {
         snapshots: index.subscribe(),
@@ -83,9 +86,11 @@ pub fn start(settings: Settings, client: &Client, index: &Index, supervisor: &Su
     let metrics = records::Metrics::register(registry);
     spawn(supervisor, &inputs, Records::new(client.clone(), records, metrics));
     let metrics = workloads::Metrics::register(registry);
-    let (workloads, tallies) = Workloads::new(client.clone(), events, metrics);
+    let (workloads, tallies) = Workloads::new(client.clone(), events.clone(), metrics);
     spawn(supervisor, &inputs, workloads);
     spawn(supervisor, &inputs, Policies::new(client.clone(), links, tallies));
+    let metrics = pods::Metrics::register(registry);
+    spawn(supervisor, &inputs, Pods::new(client.clone(), own_namespace, events, metrics));
 }
 
 fn elect(

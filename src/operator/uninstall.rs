@@ -7,22 +7,24 @@
 //! operator stopped ─▶ lease free ─▶ registration deleted ─▶ verifier Pods deleted ─▶ gates and finalizers lifted
 //! ```
 
+use std::fmt::Debug;
 use std::time::Duration;
 
-use k8s_openapi::api::admissionregistration::v1::ValidatingWebhookConfiguration;
+use k8s_openapi::api::admissionregistration::v1::{MutatingWebhookConfiguration, ValidatingWebhookConfiguration};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{DeleteParams, ListParams, ObjectList, Patch, PatchParams, Preconditions, Request};
 use kube::{Api, Client, Resource as _, ResourceExt};
-use serde_json::{Value, json};
+use serde::de::DeserializeOwned;
+use serde_json::json;
 use thiserror::Error;
 use tokio::time::{Instant, sleep};
 
 use super::LEASE;
 use super::call::CallFailed;
+use super::pods::release::{Release, release};
 use super::webhooks::CONFIGURATION;
-use crate::api::gate::GATE;
 use crate::index::Unmanaged;
 use crate::lease::LEASE_DURATION;
 
@@ -32,8 +34,6 @@ const POLL: Duration = Duration::from_secs(1);
 const PAGE: u32 = 500;
 /// How names of verifier Pods begin; a guard keeps everybody else from using such names.
 const VERIFIER_PREFIX: &str = "weighbridge-verifier-";
-/// What all names of ours begin with.
-const OURS: &str = "weighbridge.dev/";
 
 /// What is told.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,7 +59,7 @@ pub enum UninstallError {
 pub async fn run(client: &Client, settings: &Settings, say: &mut dyn FnMut(&str)) -> Result<(), UninstallError> {
     stop_operator(client, settings, say).await?;
     wait_for_lease(client, settings, say).await?;
-    delete_configuration(client, say).await?;
+    delete_configurations(client, say).await?;
     free_pods(client, say).await?;
     say("done: requests pass without weighbridge");
     Ok(())
@@ -126,17 +126,27 @@ async fn wait_for_lease(client: &Client, settings: &Settings, say: &mut dyn FnMu
     }
 }
 
-async fn delete_configuration(client: &Client, say: &mut dyn FnMut(&str)) -> Result<(), CallFailed> {
-    let configurations: Api<ValidatingWebhookConfiguration> = Api::all(client.clone());
-    match configurations.delete(CONFIGURATION, &DeleteParams::default()).await {
-        Ok(_) => say(&format!("deleted the webhook configuration {CONFIGURATION}")),
-        Err(error) if is_gone(&error) => say(&format!("the webhook configuration {CONFIGURATION} does not exist")),
-        Err(error) => return Err(CallFailed::when("delete the webhook configuration")(error)),
+/// Both configurations: first the one that refuses Pods which the other did not gate.
+async fn delete_configurations(client: &Client, say: &mut dyn FnMut(&str)) -> Result<(), CallFailed> {
+    delete_configuration(&Api::<ValidatingWebhookConfiguration>::all(client.clone()), "validating", say).await?;
+    delete_configuration(&Api::<MutatingWebhookConfiguration>::all(client.clone()), "mutating", say).await
+}
+
+async fn delete_configuration<K>(api: &Api<K>, kind: &str, say: &mut dyn FnMut(&str)) -> Result<(), CallFailed>
+where
+    K: Clone + Debug + DeserializeOwned,
+{
+    match api.delete(CONFIGURATION, &DeleteParams::default()).await {
+        Ok(_) => say(&format!("deleted the {kind} webhook configuration {CONFIGURATION}")),
+        Err(error) if is_gone(&error) => {
+            say(&format!("the {kind} webhook configuration {CONFIGURATION} does not exist"));
+        }
+        Err(error) => return Err(CallFailed::when("delete a webhook configuration")(error)),
     }
     Ok(())
 }
 
-/// Deletes verifier Pods, and lifts our gate and our finalizers from all others. What fails for one Pod does not keep the
+/// Deletes verifier Pods, and lifts our gate and our finalizer from all others. What fails for one Pod does not keep the
 /// others from being freed.
 async fn free_pods(client: &Client, say: &mut dyn FnMut(&str)) -> Result<(), UninstallError> {
     let pods = Request::new(Pod::url_path(&(), None));
@@ -147,9 +157,8 @@ async fn free_pods(client: &Client, say: &mut dyn FnMut(&str)) -> Result<(), Uni
         let page = client.request::<ObjectList<Unmanaged<Pod>>>(page).await.map_err(CallFailed::when("list Pods"))?;
         for Unmanaged(pod) in &page.items {
             let Some(namespace) = pod.namespace() else { continue };
-            let own: Api<Pod> = Api::namespaced(client.clone(), &namespace);
             let name = format!("{namespace}/{}", pod.name_any());
-            if let Err(error) = free(&own, pod, &name, say).await {
+            if let Err(error) = free(client, pod, &namespace, &name, say).await {
                 say(&format!("error: {name}: {error}"));
                 left += 1;
             }
@@ -162,20 +171,23 @@ async fn free_pods(client: &Client, say: &mut dyn FnMut(&str)) -> Result<(), Uni
     if left == 0 { Ok(()) } else { Err(UninstallError::Left(left)) }
 }
 
-async fn free(api: &Api<Pod>, pod: &Pod, name: &str, say: &mut dyn FnMut(&str)) -> Result<(), CallFailed> {
-    if let Some(patch) = freed(pod) {
-        match api.patch(&pod.name_any(), &PatchParams::default(), &Patch::Merge(patch)).await {
-            Ok(_) => say(&format!("lifted our gate and finalizers from {name}")),
-            Err(error) if is_gone(&error) => return Ok(()),
-            // This version puts neither on Pods and has no right to change them: somebody else did, and a tenant's Pod
-            // must not keep anybody from uninstalling.
-            Err(error) if is_forbidden(&error) => say(&format!("not ours to lift: gate or finalizers of {name}")),
-            Err(error) => return Err(CallFailed::when("lift our gate and finalizers")(error)),
-        }
+async fn free(
+    client: &Client,
+    pod: &Pod,
+    namespace: &str,
+    name: &str,
+    say: &mut dyn FnMut(&str),
+) -> Result<(), CallFailed> {
+    match release(client, pod, Release::ALL).await {
+        Ok(true) => say(&format!("lifted our gate and finalizer from {name}")),
+        Ok(false) => {}
+        Err(error) if is_gone(&error) => return Ok(()),
+        Err(error) => return Err(CallFailed::when("lift our gate and finalizer")(error)),
     }
     if pod.name_any().starts_with(VERIFIER_PREFIX) {
         let preconditions = Preconditions { uid: pod.uid(), resource_version: None };
         let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
+        let api: Api<Pod> = Api::namespaced(client.clone(), namespace);
         match api.delete(&pod.name_any(), &params).await {
             Ok(_) => say(&format!("deleted {name}")),
             Err(error) if is_gone(&error) => {}
@@ -185,34 +197,9 @@ async fn free(api: &Api<Pod>, pod: &Pod, name: &str, say: &mut dyn FnMut(&str)) 
     Ok(())
 }
 
-/// The patch that takes what is ours from a Pod, if there is anything. Based on the version that was read, since it names
-/// the lists as a whole.
-fn freed(pod: &Pod) -> Option<Value> {
-    let gates = pod.spec.as_ref().and_then(|spec| spec.scheduling_gates.clone()).unwrap_or_default();
-    let other_gates: Vec<_> = gates.iter().filter(|gate| gate.name != GATE).collect();
-    let other_finalizers: Vec<_> = pod.finalizers().iter().filter(|name| !name.starts_with(OURS)).collect();
-    let gated = other_gates.len() != gates.len();
-    let finalized = other_finalizers.len() != pod.finalizers().len();
-    if !gated && !finalized {
-        return None;
-    }
-    let mut patch = json!({ "metadata": { "resourceVersion": pod.resource_version() } });
-    if gated {
-        patch["spec"] = json!({ "schedulingGates": other_gates });
-    }
-    if finalized {
-        patch["metadata"]["finalizers"] = json!(other_finalizers);
-    }
-    Some(patch)
-}
-
 fn has_ended(pod: &Pod) -> bool {
     let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
     matches!(phase, Some("Succeeded" | "Failed"))
-}
-
-fn is_forbidden(error: &kube::Error) -> bool {
-    matches!(error, kube::Error::Api(status) if status.code == 403)
 }
 
 fn is_gone(error: &kube::Error) -> bool {
@@ -222,9 +209,10 @@ fn is_gone(error: &kube::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::gate::GATE;
 
     fn pod(gates: &[&str], finalizers: &[&str]) -> Pod {
-        let gates: Vec<Value> = gates.iter().map(|name| json!({ "name": name })).collect();
+        let gates: Vec<serde_json::Value> = gates.iter().map(|name| json!({ "name": name })).collect();
         let object = json!({
             "metadata": { "name": "p", "resourceVersion": "7", "finalizers": finalizers },
             "spec": { "containers": [], "schedulingGates": gates },
@@ -232,38 +220,29 @@ mod tests {
         serde_json::from_value(object).unwrap()
     }
 
-    #[test]
-    fn only_what_is_ours_is_lifted() {
-        assert_eq!(freed(&pod(&[], &[])), None);
-        assert_eq!(freed(&pod(&["kueue.x-k8s.io/admission"], &["batch.kubernetes.io/job-tracking"])), None);
-        assert_eq!(
-            freed(&pod(&["kueue.x-k8s.io/admission", GATE], &[])),
-            Some(json!({
-                "metadata": { "resourceVersion": "7" },
-                "spec": { "schedulingGates": [{ "name": "kueue.x-k8s.io/admission" }] },
-            }))
-        );
-        assert_eq!(
-            freed(&pod(&[], &["weighbridge.dev/writer", "batch.kubernetes.io/job-tracking"])),
-            Some(json!({
-                "metadata": { "resourceVersion": "7", "finalizers": ["batch.kubernetes.io/job-tracking"] },
-            }))
-        );
-    }
-
     #[tokio::test]
-    async fn no_pod_of_a_tenant_keeps_anybody_from_uninstalling() {
+    async fn what_cannot_be_freed_is_said_and_does_not_stop_the_rest() {
         use axum::http::{Method, Request, Response};
         use kube::client::Body;
         let server = tower::service_fn(|request: Request<Body>| async move {
             let managed = json!([{ "manager": "m", "operation": "Update", "time": "9999-12-31T23:59:59Z" }]);
-            let (code, answer) = match *request.method() {
-                Method::GET => {
-                    let mut pod = json!(pod(&[], &["weighbridge.dev/mine"]));
-                    pod["metadata"]["namespace"] = "tenant".into();
-                    pod["metadata"]["managedFields"] = managed;
-                    (200, json!({ "apiVersion": "v1", "kind": "PodList", "metadata": {}, "items": [pod] }))
+            let named = |name: &str, gates: &[&str], finalizers: &[&str]| {
+                let mut pod = json!(pod(gates, finalizers));
+                pod["metadata"]["name"] = name.into();
+                pod["metadata"]["namespace"] = "tenant".into();
+                pod["metadata"]["managedFields"] = managed.clone();
+                pod
+            };
+            let (code, answer) = match (request.method(), request.uri().path()) {
+                (&Method::GET, _) => {
+                    let pods = [
+                        named("theirs", &["example.com/gate"], &["weighbridge.dev/mine"]),
+                        named("stuck", &[GATE], &[]),
+                        named("held", &[GATE], &[]),
+                    ];
+                    (200, json!({ "apiVersion": "v1", "kind": "PodList", "metadata": {}, "items": pods }))
                 }
+                (_, "/api/v1/namespaces/tenant/pods/held") => (200, named("held", &[], &[])),
                 _ => (403, json!({ "status": "Failure", "code": 403, "reason": "Forbidden", "message": "no" })),
             };
             let body = Body::from(serde_json::to_vec(&answer).unwrap());
@@ -271,7 +250,9 @@ mod tests {
         });
         let client = Client::new(tower::buffer::Buffer::new(server, 1), "weighbridge");
         let mut said = Vec::new();
-        free_pods(&client, &mut |text| said.push(text.to_owned())).await.unwrap();
-        assert_eq!(said, ["not ours to lift: gate or finalizers of tenant/p"]);
+        let outcome = free_pods(&client, &mut |text| said.push(text.to_owned())).await;
+        assert!(matches!(outcome, Err(UninstallError::Left(1))), "{outcome:?}");
+        assert!(said[0].starts_with("error: tenant/stuck: cannot lift our gate and finalizer"), "{said:?}");
+        assert_eq!(said[1..], ["lifted our gate and finalizer from tenant/held"]);
     }
 }

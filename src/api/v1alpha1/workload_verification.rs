@@ -24,6 +24,7 @@ use super::codes::VerdictKind;
     printcolumn(name = "Verdict", type_ = "string", json_path = ".status.verdict"),
     printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type=='Verified')].reason"),
     printcolumn(name = "Compliant", type_ = "string", json_path = ".status.conditions[?(@.type=='Compliant')].status"),
+    printcolumn(name = "Held", type_ = "integer", json_path = ".status.heldPods"),
     printcolumn(name = "Model", type_ = "string", json_path = ".status.models[0].modelDigest"),
     printcolumn(name = "Signer", type_ = "string", json_path = ".status.models[0].signer"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
@@ -63,6 +64,9 @@ pub struct WorkloadVerificationStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
+    /// How many of its Pods wait behind the scheduling gate `weighbridge.dev/verification`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held_pods: Option<i32>,
     /// Its models, the worst first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64))]

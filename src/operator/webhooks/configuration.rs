@@ -1,8 +1,9 @@
-//! What the webhook configuration should be: pure.
+//! What the webhook configurations should be: pure.
 //!
 //! ```text
-//! policies ──group by selector──▶ scopes ──▶ pods.<policy>.weighbridge.dev       Fail where a policy denies, once armed
-//! namespaces with policies ───────────┘ ├──▶ templates.<policy>.weighbridge.dev  Ignore; custom resources too
+//! policies ──group by selector──▶ scopes ──▶ gates.<policy>.weighbridge.dev      where a policy denies: Fail, once armed
+//! namespaces with policies ───────────┘ ├──▶ pods.<policy>.weighbridge.dev       Fail where a policy denies, once armed
+//! of their own, by name                 ├──▶ templates.<policy>.weighbridge.dev  Ignore; custom resources too
 //!                                       ├──▶ loaders.<policy>.weighbridge.dev    as pods: what loads into running Pods
 //!                                       └──▶ cluster.weighbridge.dev             Ignore: what lies in no namespace
 //!                                            probe.weighbridge.dev               our own dry-run requests alone
@@ -12,8 +13,8 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::ByteString;
 use k8s_openapi::api::admissionregistration::v1::{
-    MatchCondition, RuleWithOperations, ServiceReference, ValidatingWebhook, ValidatingWebhookConfiguration,
-    WebhookClientConfig,
+    MatchCondition, MutatingWebhook, MutatingWebhookConfiguration, RuleWithOperations, ServiceReference,
+    ValidatingWebhook, ValidatingWebhookConfiguration, WebhookClientConfig,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{
     LabelSelector, LabelSelectorRequirement, ObjectMeta, OwnerReference,
@@ -43,6 +44,8 @@ const MAX_POLICY_IN_NAME: usize = 200;
 const NAME_HASH_CHARS: usize = 10;
 /// Path of the webhook that judges.
 const VALIDATE_PATH: &str = "/validate";
+/// Path of the webhook that gates new Pods.
+const MUTATE_PATH: &str = "/mutate";
 /// Path of the webhook that answers probes.
 const PROBE_PATH: &str = "/probe";
 /// Port of the Service.
@@ -100,15 +103,32 @@ pub fn desired(
         .chain([cluster_entry(anywhere, ca_bundle, settings), probe_entry(ca_bundle, settings)])
         // The API server takes no entry without a rule.
         .filter(|entry| entry.rules.as_ref().is_some_and(|rules| !rules.is_empty()));
-    ValidatingWebhookConfiguration {
-        metadata: ObjectMeta {
-            name: Some(CONFIGURATION.to_owned()),
-            labels: Some(BTreeMap::from([("app.kubernetes.io/part-of".to_owned(), "weighbridge".to_owned())])),
-            annotations: Some(BTreeMap::from([(ARMED.to_owned(), armed.to_string())])),
-            owner_references: owner.map(|owner| vec![owner]),
-            ..ObjectMeta::default()
-        },
-        webhooks: Some(entries.collect()),
+    ValidatingWebhookConfiguration { metadata: metadata(armed, owner), webhooks: Some(entries.collect()) }
+}
+
+/// The configuration of the webhook that gates new Pods: where a policy denies, and nowhere else. It fails closed
+/// together with the one above.
+pub fn desired_gates(
+    Covered { policies, namespaces, custom: _ }: &Covered,
+    ca_bundle: &str,
+    armed: bool,
+    settings: &Settings,
+    owner: Option<OwnerReference>,
+) -> MutatingWebhookConfiguration {
+    let mut scopes = scopes(policies, namespaces);
+    scopes.retain(|scope| scope.denies);
+    let entries = without_covered(&scopes, |_, _| true);
+    let entries = entries.into_iter().map(|scope| gate_entry(scope, ca_bundle, armed, settings));
+    MutatingWebhookConfiguration { metadata: metadata(armed, owner), webhooks: Some(entries.collect()) }
+}
+
+fn metadata(armed: bool, owner: Option<OwnerReference>) -> ObjectMeta {
+    ObjectMeta {
+        name: Some(CONFIGURATION.to_owned()),
+        labels: Some(BTreeMap::from([("app.kubernetes.io/part-of".to_owned(), "weighbridge".to_owned())])),
+        annotations: Some(BTreeMap::from([(ARMED.to_owned(), armed.to_string())])),
+        owner_references: owner.map(|owner| vec![owner]),
+        ..ObjectMeta::default()
     }
 }
 
@@ -166,13 +186,35 @@ fn pod_entry(scope: &Scope, ca_bundle: &str, armed: bool, settings: &Settings) -
             rule("", &["CREATE", "UPDATE"], &["pods"]),
             rule("", &["UPDATE"], &["pods/ephemeralcontainers"]),
         ]),
-        // Verifier Pods use models before anybody has read them; a policy of the API server limits what the operator
-        // may create under this account.
-        match_conditions: Some(vec![MatchCondition {
-            name: "not-the-operator".to_owned(),
-            expression: format!("request.userInfo.username != {:?}", settings.operator_account),
-        }]),
+        match_conditions: Some(vec![not_the_operator(settings)]),
         ..entry(ca_bundle, VALIDATE_PATH, settings)
+    }
+}
+
+/// Asked again when a later webhook has changed the Pod: what that adds may have to wait for.
+fn gate_entry(scope: &Scope, ca_bundle: &str, armed: bool, settings: &Settings) -> MutatingWebhook {
+    MutatingWebhook {
+        name: format!("gates{}.weighbridge.dev", scope.name),
+        admission_review_versions: vec!["v1".to_owned()],
+        client_config: client_config(ca_bundle, MUTATE_PATH, settings),
+        failure_policy: Some(failure_policy(scope, armed)),
+        match_conditions: Some(vec![not_the_operator(settings)]),
+        match_policy: Some("Equivalent".to_owned()),
+        namespace_selector: Some(outside_exempt(&scope.selector, &settings.namespace)),
+        object_selector: Some(LabelSelector::default()),
+        reinvocation_policy: Some("IfNeeded".to_owned()),
+        rules: Some(vec![rule("", &["CREATE"], &["pods"])]),
+        side_effects: "None".to_owned(),
+        timeout_seconds: Some(TIMEOUT_SECONDS),
+    }
+}
+
+/// Verifier Pods use models before anybody has read them; a policy of the API server limits what the operator may create
+/// under this account.
+fn not_the_operator(settings: &Settings) -> MatchCondition {
+    MatchCondition {
+        name: "not-the-operator".to_owned(),
+        expression: format!("request.userInfo.username != {:?}", settings.operator_account),
     }
 }
 
@@ -263,21 +305,25 @@ fn probe_entry(ca_bundle: &str, settings: &Settings) -> ValidatingWebhook {
 fn entry(ca_bundle: &str, path: &str, settings: &Settings) -> ValidatingWebhook {
     ValidatingWebhook {
         admission_review_versions: vec!["v1".to_owned()],
-        client_config: WebhookClientConfig {
-            ca_bundle: Some(ByteString(ca_bundle.as_bytes().to_vec())),
-            service: Some(ServiceReference {
-                name: settings.service.clone(),
-                namespace: settings.namespace.clone(),
-                path: Some(path.to_owned()),
-                port: Some(SERVICE_PORT),
-            }),
-            url: None,
-        },
+        client_config: client_config(ca_bundle, path, settings),
         match_policy: Some("Equivalent".to_owned()),
         object_selector: Some(LabelSelector::default()),
         side_effects: "NoneOnDryRun".to_owned(),
         timeout_seconds: Some(TIMEOUT_SECONDS),
         ..ValidatingWebhook::default()
+    }
+}
+
+fn client_config(ca_bundle: &str, path: &str, settings: &Settings) -> WebhookClientConfig {
+    WebhookClientConfig {
+        ca_bundle: Some(ByteString(ca_bundle.as_bytes().to_vec())),
+        service: Some(ServiceReference {
+            name: settings.service.clone(),
+            namespace: settings.namespace.clone(),
+            path: Some(path.to_owned()),
+            port: Some(SERVICE_PORT),
+        }),
+        url: None,
     }
 }
 

@@ -239,3 +239,20 @@ fn custom_resources_are_asked_about_as_strictly_as_they_need() {
     assert_eq!(of(&[warn], true)[0], entry("loaders.trial.weighbridge.dev", "Ignore", "adapters"));
     assert_eq!(of(&[], true), [], "nothing is asked where no policy is");
 }
+
+#[test]
+fn gates_are_where_a_policy_denies_and_nowhere_else() {
+    let policies = [
+        policy("production", true, json!({ "matchLabels": { "tier": "production" } })),
+        policy("trial", false, json!({})),
+    ];
+    insta::assert_yaml_snapshot!(desired_gates(&covering(&policies), "PEM", true, &settings(), None));
+    let entries = |policies: &[PolicyScope], armed| {
+        let entries = desired_gates(&covering(policies), "PEM", armed, &settings(), None).webhooks.unwrap().into_iter();
+        entries.map(|entry| (entry.name, entry.failure_policy.unwrap())).collect::<Vec<_>>()
+    };
+    assert_eq!(entries(&policies, false), [("gates.production.weighbridge.dev".to_owned(), "Ignore".to_owned())]);
+    assert_eq!(entries(&policies[1..], true), []);
+    let all = [policies[0].clone(), policy("all", true, json!({}))];
+    assert_eq!(entries(&all, true), [("gates.all.weighbridge.dev".to_owned(), "Fail".to_owned())]);
+}

@@ -1,4 +1,4 @@
-//! The webhook configuration: which requests the API server asks us about, and what happens when nobody answers.
+//! The webhook configurations: which requests the API server asks us about, and what happens when nobody answers.
 //!
 //! Receives the policies, the CA bundle and what the last probe found; promises that exactly the namespaces that policies
 //! select are covered, that nothing fails closed before a probe has come back from every ready replica, that nothing that
@@ -17,7 +17,7 @@ mod arming;
 mod configuration;
 mod probe;
 
-pub use configuration::{Covered, MAX_SCOPES, PolicyScope, desired, is_valid};
+pub use configuration::{Covered, MAX_SCOPES, PolicyScope, desired, desired_gates, is_valid};
 pub use probe::{Prober, Report};
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,7 +25,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use k8s_openapi::api::admissionregistration::v1::ValidatingWebhookConfiguration;
+use k8s_openapi::api::admissionregistration::v1::{MutatingWebhookConfiguration, ValidatingWebhookConfiguration};
 use k8s_openapi::api::rbac::v1::ClusterRole;
 use kube::runtime::events::{Event, EventType};
 use kube::{Api, Client, ResourceExt};
@@ -42,7 +42,7 @@ use crate::index::{Objects, Snapshot};
 use crate::lease::Replicas;
 use crate::policy::{NamespaceSelection, PolicyName};
 
-/// Name of the one webhook configuration.
+/// Name of both webhook configurations: of the one that judges, and of the one that gates new Pods.
 pub const CONFIGURATION: &str = "weighbridge";
 /// Annotation on it: whether entries fail closed.
 pub const ARMED: &str = "weighbridge.dev/armed";
@@ -90,6 +90,7 @@ pub struct Applied {
 /// Keeps the webhook configuration.
 pub struct Webhooks {
     api: Api<ValidatingWebhookConfiguration>,
+    gates: Api<MutatingWebhookConfiguration>,
     roles: Api<ClusterRole>,
     settings: Settings,
     replicas: Replicas,
@@ -126,6 +127,7 @@ impl Webhooks {
         let links = Links { applied: applied_receiver, report: report.clone() };
         let webhooks = Webhooks {
             api: Api::all(client.clone()),
+            gates: Api::all(client.clone()),
             roles: Api::all(client.clone()),
             settings,
             replicas: Replicas::default(),
@@ -210,7 +212,11 @@ impl Controller for Webhooks {
         let live = self.api.get_opt(CONFIGURATION).await.map_err(CallFailed::when("read the webhook configuration"))?;
         let owner = owner::reference(&self.roles, &self.settings.owner_cluster_role).await?;
         let armed = arming::is_armed(live.as_ref(), inputs.report.as_ref(), &inputs.replicas);
-        let wanted = desired(&inputs.covered, &inputs.ca_bundle, armed, &self.settings, owner);
+        let Inputs { covered, ca_bundle, .. } = &inputs;
+        // The gates first: where Pods are judged, those that must wait are refused without one.
+        let gates = desired_gates(covered, ca_bundle, armed, &self.settings, owner.clone());
+        apply::apply(&self.gates, &gates).await?;
+        let wanted = desired(covered, ca_bundle, armed, &self.settings, owner);
         let live = apply::apply(&self.api, &wanted).await?;
         self.publish(Applied {
             uid: live.uid().unwrap_or_default(),

@@ -46,7 +46,8 @@ impl Hands<'_> {
             }
         };
         let before = object.status.as_ref();
-        let status = status::status(&before.cloned().unwrap_or_default(), decision, workload.generation, now);
+        let status =
+            status::status(&before.cloned().unwrap_or_default(), decision, workload.generation, workload.held, now);
         if before == Some(&status) {
             return Ok(());
         }

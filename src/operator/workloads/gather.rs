@@ -2,14 +2,17 @@
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use crate::api::v1alpha1::WorkloadReference;
 use crate::index::Snapshot;
+use crate::operator::pods::plan::carried;
 use crate::operator::records::usage::is_matched;
 use crate::operator::records::verifier_pod::NAME_PREFIX;
 use crate::workload::{Extract, HasModels, template};
 
+/// How many owners stand above a Pod at most, with one to spare.
+const MAX_OWNERS: usize = 3;
 /// How long the index may take to show the owner of an object that it shows already.
 const ECHO: SignedDuration = SignedDuration::from_secs(5);
 
@@ -24,6 +27,8 @@ pub struct Workload {
     pub generation: Option<i64>,
     /// What it uses.
     pub extract: Extract,
+    /// How many of its Pods wait behind our gate.
+    pub held: i32,
 }
 
 /// The workloads by namespace, kind and name; and when to look again, because an owner was not there yet.
@@ -51,6 +56,10 @@ pub fn workloads(snapshot: &Snapshot, now: Timestamp) -> (Vec<Workload>, Option<
             found.push(of("v1", "Pod", &pod.metadata, pod.extract()));
         }
     }
+    let held = held(snapshot);
+    for workload in &mut found {
+        workload.held = held.get(&workload.reference.uid).copied().unwrap_or_default();
+    }
     found.sort_by(|a, b| (&a.namespace, &a.reference).cmp(&(&b.namespace, &b.reference)));
     (found, wake)
 }
@@ -66,7 +75,30 @@ fn of(api_version: &str, kind: &str, metadata: &ObjectMeta, extract: Extract) ->
         },
         generation: metadata.generation,
         extract,
+        held: 0,
     }
+}
+
+/// The Pods that wait behind our gate, counted by the uid of the last owner above each that is known.
+fn held(snapshot: &Snapshot) -> HashMap<String, i32> {
+    let owners: HashMap<&str, &ObjectMeta> = (snapshot.objects.workloads.values())
+        .filter_map(|workload| Some((workload.metadata.uid.as_deref()?, &workload.metadata)))
+        .collect();
+    let mut counts = HashMap::new();
+    for pod in snapshot.objects.pods.values().filter(|pod| carried(pod).ours) {
+        let mut last = &pod.metadata;
+        // A Pod, its ReplicaSet or Job, its Deployment or CronJob: whoever writes a longer chain, or a ring, is not followed.
+        for _ in 0..MAX_OWNERS {
+            let Some(owner) = controller(last).and_then(|owner| owners.get(owner.uid.as_str())) else { break };
+            last = owner;
+        }
+        *counts.entry(last.uid.clone().unwrap_or_default()).or_default() += 1;
+    }
+    counts
+}
+
+fn controller(metadata: &ObjectMeta) -> Option<&OwnerReference> {
+    metadata.owner_references.iter().flatten().find(|owner| owner.controller == Some(true))
 }
 
 /// Whether a workload that has a status of its own makes this object.
@@ -79,8 +111,7 @@ enum Owned {
 
 /// Owners count by their uid: anybody can write a name.
 fn owned(metadata: &ObjectMeta, uids: &HashSet<&str>, now: Timestamp) -> Owned {
-    let controller = |owner: &&OwnerReference| owner.controller == Some(true);
-    let Some(owner) = metadata.owner_references.iter().flatten().find(controller) else { return Owned::No };
+    let Some(owner) = controller(metadata) else { return Owned::No };
     if uids.contains(owner.uid.as_str()) {
         return Owned::Yes;
     }

@@ -18,6 +18,7 @@ pub fn status(
     before: &WorkloadVerificationStatus,
     decision: &Decision,
     generation: Option<i64>,
+    held: i32,
     now: Timestamp,
 ) -> WorkloadVerificationStatus {
     let readers = || decision.models.iter().filter(|judged| !judged.writer);
@@ -31,6 +32,7 @@ pub fn status(
         observed_generation: generation,
         verdict,
         conditions: merge(&before.conditions, wanted, generation, now),
+        held_pods: (held > 0).then_some(held),
         models: models.into_iter().flat_map(JudgedUse::statuses).take(MAX_MODELS).collect(),
     }
 }

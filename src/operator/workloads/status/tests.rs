@@ -63,7 +63,7 @@ fn decision(models: Vec<JudgedUse>) -> Decision {
 }
 
 fn of(models: Vec<JudgedUse>) -> WorkloadVerificationStatus {
-    status(&WorkloadVerificationStatus::default(), &decision(models), Some(1), at(1))
+    status(&WorkloadVerificationStatus::default(), &decision(models), Some(1), 0, at(1))
 }
 
 fn condition(status: &WorkloadVerificationStatus, kind: &str) -> (String, String) {
@@ -130,5 +130,5 @@ fn only_a_change_is_news() {
 #[test]
 fn an_unchanged_decision_is_an_unchanged_status() {
     let first = of(vec![unread()]);
-    assert_eq!(status(&first, &decision(vec![unread()]), Some(1), at(99)), first);
+    assert_eq!(status(&first, &decision(vec![unread()]), Some(1), 0, at(99)), first);
 }
