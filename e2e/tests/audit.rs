@@ -40,8 +40,10 @@ fn describe(event: &Value) -> String {
 /// Rules that these tests do not bring about, each with what does.
 const USED_ELSEWHERE: &[(&str, &str)] = &[
     ("weighbridge-operator delete admissionregistration.k8s.io/validatingwebhookconfigurations", "uninstalling"),
+    ("weighbridge-operator delete admissionregistration.k8s.io/mutatingwebhookconfigurations", "uninstalling"),
     ("weighbridge-operator patch apps/deployments/scale", "uninstalling"),
     ("weighbridge-operator update admissionregistration.k8s.io/validatingwebhookconfigurations", "edits by others"),
+    ("weighbridge-operator update admissionregistration.k8s.io/mutatingwebhookconfigurations", "edits by others"),
     ("weighbridge-operator delete weighbridge.dev/modelverifications", "a record that nothing used for a day"),
     ("weighbridge-operator delete weighbridge.dev/backingstores", "a volume that is gone"),
     ("weighbridge-operator patch events.k8s.io/events", "an Event that repeats within minutes"),

@@ -136,6 +136,38 @@ fn a_webhook_that_cannot_watch_is_never_ready() {
 }
 
 #[test]
+fn a_restarted_operator_goes_on_with_the_pods_that_wait() {
+    let (_turn, cluster) = alone();
+    let (tenant, key) = (cluster.tenant("resumed", &[]), Key::generate());
+    let mut policy = tenant.policy(&key);
+    policy["spec"]["unknown"] = json!("Hold");
+    tenant.enforce(&policy);
+    let model = tenant.claim("bare");
+    tenant.kubectl().apply(&tenant.pod("chat", "bare")).expect_success();
+    tenant
+        .kubectl()
+        .run(&["wait", "--for=jsonpath={.spec.schedulingGates}", "--timeout=30s", "pod/chat"])
+        .expect_success();
+    assert_eq!(tenant.settled("bare").1, "Unsigned");
+    let uid = tenant.kubectl().get("pod", "chat")["metadata"]["uid"].clone();
+
+    cluster.own().run(&["scale", "deployment", "weighbridge-operator", "--replicas=0"]).expect_success();
+    eventually("the operator is gone", Deadline::seconds(60), || match cluster.pods_of("operator").len() {
+        0 => Ok(()),
+        left => Err(format!("{left} Pods")),
+    });
+    model.sign(&key);
+    cluster.own().run(&["scale", "deployment", "weighbridge-operator", "--replicas=1"]).expect_success();
+    whole(&cluster);
+    // Nobody watched for a while, so what is on the claim is read again.
+    eventually("the Pod that waited runs", Deadline::seconds(120), || {
+        let pod = tenant.kubectl().get("pod", "chat");
+        let runs = pod["status"]["containerStatuses"][0]["state"]["running"].is_object();
+        if runs && pod["metadata"]["uid"] == uid { Ok(()) } else { Err(pod["status"].to_string()) }
+    });
+}
+
+#[test]
 fn nothing_else_stops_when_weighbridge_is_away() {
     let (_turn, cluster) = alone();
     let tenant = judged_tenant(&cluster, "away");

@@ -176,6 +176,50 @@ fn the_operator_changes_no_pod_and_enters_none() {
     }
 }
 
+#[test]
+fn the_operator_takes_nothing_off_a_pod_but_its_own() {
+    let stage = stage("taking");
+    let mut pod = stage.tenant.pod("waiting", "no-such-claim");
+    pod["metadata"]["finalizers"] = json!(["weighbridge.dev/writer", "example.com/other"]);
+    // Behind another's gate, so that it waits; a policy matches, so that ours stays.
+    pod["spec"]["schedulingGates"] =
+        json!([{ "name": "example.com/quota" }, { "name": "weighbridge.dev/verification" }]);
+    let key = Key::generate();
+    let mut policy = stage.tenant.policy(&key);
+    policy["spec"]["unknown"] = json!("Hold");
+    stage.tenant.enforce(&policy);
+    stage.tenant.kubectl().apply(&pod).expect_success();
+    let patch = |patch: Value| {
+        let patch = patch.to_string();
+        stage.operator.run(&["patch", "pod", "waiting", "--type=strategic", "--dry-run=server", "--patch", &patch])
+    };
+    let gone = |gate: &str| json!({ "schedulingGates": [{ "name": gate, "$patch": "delete" }] });
+    let without = |finalizer: &str| json!({ "$deleteFromPrimitiveList/finalizers": [finalizer] });
+    for (change, words) in [
+        (json!({ "spec": gone("example.com/quota") }), "takes nothing off a Pod but its own"),
+        (json!({ "metadata": without("example.com/other") }), "takes nothing off a Pod but its own"),
+        (json!({ "metadata": { "finalizers": ["example.com/more"] } }), "takes nothing off a Pod but its own"),
+        (json!({ "metadata": { "labels": { "a": "b" } } }), "changes no Pod but for"),
+        (json!({ "metadata": { "annotations": { "a": "b" } } }), "changes no Pod but for"),
+        (json!({ "spec": { "nodeSelector": { "no.such/node": "exists" } } }), "changes no Pod but for"),
+        (json!({ "spec": { "activeDeadlineSeconds": 60 } }), "changes no Pod but for"),
+        (json!({ "spec": { "containers": [{ "name": "server", "image": "other" }] } }), "changes no Pod but for"),
+    ] {
+        guarded(&patch(change), "guard-operator", words);
+    }
+    patch(json!({ "spec": gone("weighbridge.dev/verification") })).expect_success();
+    patch(json!({ "metadata": without("weighbridge.dev/writer") })).expect_success();
+    let free = json!({ "metadata": { "finalizers": null } }).to_string();
+    let deleted = ["delete", "pod", "waiting", "--wait=false"];
+    stage.tenant.kubectl().run(&deleted).expect_success();
+    // The operator frees it of ours; the other finalizer is for its author to take off.
+    eventually("our finalizer is gone", Deadline::seconds(60), || {
+        let pod = stage.tenant.kubectl().get("pod", "waiting");
+        if pod["metadata"]["finalizers"] == json!(["example.com/other"]) { Ok(()) } else { Err(pod.to_string()) }
+    });
+    stage.tenant.kubectl().run(&["patch", "pod", "waiting", "--type=merge", "--patch", &free]).expect_success();
+}
+
 /// A client in the name of the operator.
 async fn as_operator() -> Client {
     let mut config = Config::infer().await.expect("a kubeconfig");

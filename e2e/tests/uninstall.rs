@@ -3,6 +3,7 @@
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use serde_json::json;
 use weighbridge_e2e::{Cluster, Deadline, Key, OWN_NAMESPACE, eventually};
 
 #[test]
@@ -19,6 +20,22 @@ fn uninstalling_lets_go_of_everything() {
         if text.contains("ReplicaFailure") { Ok(()) } else { Err(text) }
     });
 
+    let (holding, key) = (cluster.tenant("held", &[]), Key::generate());
+    let mut policy = holding.policy(&key);
+    policy["spec"]["unknown"] = json!("Hold");
+    holding.enforce(&policy);
+    holding.claim("bare");
+    holding.kubectl().apply(&holding.deployment("chat", "bare")).expect_success();
+    let mut stuck = holding.writer("stuck", "bare", "true");
+    stuck["spec"]["nodeSelector"] = json!({ "no.such/node": "exists" });
+    holding.kubectl().apply(&stuck).expect_success();
+    let all_pods = || cluster.kubectl().run(&["get", "pods", "--all-namespaces", "--output=json"]).stdout;
+    eventually("a Pod that waits, and a writer with our finalizer", Deadline::seconds(60), || {
+        let pods = all_pods();
+        let marked = pods.contains("weighbridge.dev/verification") && pods.contains("weighbridge.dev/writer");
+        if marked { Ok(()) } else { Err(pods) }
+    });
+
     let refused_for = refused_at.elapsed();
     let output =
         Command::new("helm").args(["uninstall", "weighbridge", "--namespace", OWN_NAMESPACE, "--wait"]).output();
@@ -29,9 +46,11 @@ fn uninstalling_lets_go_of_everything() {
     assert!(!format!("{configurations:?}").contains("weighbridge"), "{configurations:?}");
     let policies = cluster.kubectl().list("validatingadmissionpolicies,validatingadmissionpolicybindings");
     assert!(!format!("{policies:?}").contains("weighbridge"), "{policies:?}");
-    for pod in cluster.kubectl().run(&["get", "pods", "--all-namespaces", "--output=json"]).stdout.lines() {
-        assert!(!pod.contains("weighbridge.dev/verification"), "{pod}");
+    for line in all_pods().lines() {
+        assert!(!line.contains("weighbridge.dev/verification") && !line.contains("weighbridge.dev/writer"), "{line}");
     }
+    let available = ["wait", "--for=condition=Available", "--timeout=60s", "deployment/chat"];
+    holding.kubectl().run(&available).expect_success();
     for kind in ["modelverifications", "workloadverifications", "clustermodelpolicies", "backingstores"] {
         let objects = cluster.kubectl().run(&["get", kind, "--all-namespaces", "--output=json"]).stdout;
         assert!(!objects.contains("\"finalizers\""), "{objects}");
