@@ -254,6 +254,6 @@ fn severity(kind: VerdictKind) -> u8 {
 }
 
 #[cfg(test)]
-mod fixture;
+pub(crate) mod fixture;
 #[cfg(test)]
 mod tests;

@@ -19,22 +19,24 @@ pub(super) enum Role {
     Intruder,
 }
 
-/// As what a use is judged under a policy. Only a claim has writers: elsewhere nobody could say when it was written. An
-/// ephemeral container never is one: it comes without a Pod that anybody could wait for.
+/// As what a use is judged under a policy. Only a claim has writers: elsewhere nobody could say when it was written. Of a
+/// claim that one of its containers may write the whole Pod is a writer: it fills what it reads. An ephemeral container
+/// never makes it one: it comes without a Pod that anybody could wait for.
 ///
 /// What a writer's container fetches by itself goes into the claim that it writes, and is judged when that is read.
 pub(super) fn role(policy: &CompiledPolicy, subject: &Subject, uses: &[ModelUse], model_use: &ModelUse) -> Role {
-    let is_writer = || policy.content.writers.contains(&subject.service_account);
-    if model_use.mount().is_none() && is_writer() && writes_a_claim(uses, model_use) {
+    let may_write = policy.content.writers.contains(&subject.service_account);
+    if model_use.mount().is_none() && may_write && writes_a_claim(uses, model_use) {
         return Role::Writer;
     }
     if model_use.access == Access::ReadOnly {
-        return Role::Reader;
+        let fills = model_use.claim().is_some_and(|claim| uses.iter().any(|it| writes(it, claim)));
+        return if may_write && fills { Role::Writer } else { Role::Reader };
     }
-    if model_use.container.kind == ContainerKind::Ephemeral {
+    if is_ephemeral(model_use) {
         return Role::Intruder;
     }
-    if is_writer() {
+    if may_write {
         return if model_use.claim().is_some() { Role::Writer } else { Role::WritingReader };
     }
     if policy.content.read_only { Role::Intruder } else { Role::WritingReader }
@@ -42,10 +44,21 @@ pub(super) fn role(policy: &CompiledPolicy, subject: &Subject, uses: &[ModelUse]
 
 /// Whether the container of a use, one of the Pod's own, may write to a claim.
 fn writes_a_claim(uses: &[ModelUse], model_use: &ModelUse) -> bool {
-    let own = model_use.container.kind != ContainerKind::Ephemeral;
-    let writes =
-        |other: &ModelUse| other.mount().is_some() && other.claim().is_some() && other.access == Access::ReadWrite;
-    own && uses.iter().any(|other| other.container == model_use.container && writes(other))
+    let of_same = |it: &&ModelUse| it.container == model_use.container;
+    !is_ephemeral(model_use) && uses.iter().filter(of_same).any(|it| it.claim().is_some_and(|claim| writes(it, claim)))
+}
+
+/// Whether one of the Pod's own containers may write to a claim by this use.
+fn writes(model_use: &ModelUse, claim: &str) -> bool {
+    let mounts = model_use.mount().is_some() && model_use.claim() == Some(claim);
+    mounts && model_use.access == Access::ReadWrite && !is_ephemeral(model_use)
+}
+
+/// Whether it is an ephemeral container that mounts, or that lets the others write.
+fn is_ephemeral(model_use: &ModelUse) -> bool {
+    let list = format!("{}[", ContainerKind::Ephemeral.field());
+    model_use.container.kind == ContainerKind::Ephemeral
+        || model_use.privileged_by.as_ref().is_some_and(|field| field.0.contains(&list))
 }
 
 /// Whether the use may write what it can write.
@@ -60,8 +73,7 @@ pub(super) fn check(policy: &CompiledPolicy, subject: &Subject, model_use: &Mode
         ),
         None => ("the container may write the model".to_owned(), "set readOnly: true on this mount".to_owned()),
     };
-    let account_matters = model_use.container.kind != ContainerKind::Ephemeral;
-    if policy.content.writers.is_empty() || !account_matters {
+    if policy.content.writers.is_empty() || is_ephemeral(model_use) {
         return Some((UseCode::Writable.into(), Finding { what, fix, detail: None }));
     }
     let what = format!("{what}, and service account \"{}\" is no writer", shown(&subject.service_account));

@@ -11,7 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{
     Container, EphemeralContainer, EphemeralVolumeSource, Pod, PodSpec, Volume, VolumeMount,
 };
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use kube::ResourceExt;
 
 use super::watch::Event;
@@ -24,7 +24,7 @@ const MAX_KEPT: usize = 10_000;
 
 /// Pods that were deleted a moment ago.
 #[derive(Debug, Default)]
-pub(super) struct GonePods {
+pub(crate) struct GonePods {
     pods: Arc<HashMap<String, Arc<Pod>>>,
     since: HashMap<String, Timestamp>,
     complete_since: Option<Timestamp>,
@@ -32,10 +32,16 @@ pub(super) struct GonePods {
 
 impl GonePods {
     /// Takes in what is about to happen to the Pods that are there.
-    pub(super) fn take(&mut self, event: &Event<Pod>, there: &HashMap<(String, String), Arc<Pod>>, now: Timestamp) {
+    pub(crate) fn take(&mut self, event: &Event<Pod>, there: &HashMap<(String, String), Arc<Pod>>, now: Timestamp) {
         match event {
             Event::Alive => {}
-            Event::Delete(pod) => self.keep(pod, now),
+            Event::Delete(pod) => {
+                // Not all objects say so in their last state. Of one that no list shows any more only what was seen is
+                // known: it may have gone on after that.
+                let mut pod = pod.clone();
+                pod.metadata.deletion_timestamp.get_or_insert(Time(now));
+                self.keep(&pod, now);
+            }
             // Another Pod of the same name: the deletion of the first was missed.
             Event::Apply(pod) => {
                 let before = there.get(&(pod.namespace().unwrap_or_default(), pod.name_any()));
@@ -55,12 +61,12 @@ impl GonePods {
     }
 
     /// The Pods by uid.
-    pub(super) fn pods(&self) -> Arc<HashMap<String, Arc<Pod>>> {
+    pub(crate) fn pods(&self) -> Arc<HashMap<String, Arc<Pod>>> {
         Arc::clone(&self.pods)
     }
 
     /// Since when no Pod can have come and gone unseen.
-    pub(super) fn complete_since(&self) -> Option<Timestamp> {
+    pub(crate) fn complete_since(&self) -> Option<Timestamp> {
         self.complete_since
     }
 
@@ -122,6 +128,7 @@ fn traces(pod: &Pod) -> Option<Pod> {
         namespace: pod.metadata.namespace.clone(),
         name: pod.metadata.name.clone(),
         uid: pod.metadata.uid.clone(),
+        deletion_timestamp: pod.metadata.deletion_timestamp.clone(),
         ..ObjectMeta::default()
     };
     let spec = PodSpec {
@@ -189,6 +196,7 @@ mod tests {
             Some(k8s_openapi::api::core::v1::PodStatus { phase: Some("Failed".into()), ..Default::default() });
         gone.take(&Event::Delete(last), &there(&[pod("a", "1")]), at(10));
         assert_eq!(gone.pods()["1"].status.as_ref().unwrap().phase.as_deref(), Some("Failed"));
+        assert_eq!(gone.pods()["1"].metadata.deletion_timestamp, Some(Time(at(10))));
         gone.take(&Event::Alive, &none, at(10 + 300));
         assert_eq!(uids(&gone), ["1"]);
         gone.take(&Event::Alive, &none, at(10 + 301));
@@ -202,6 +210,7 @@ mod tests {
         gone.take(&Event::Reset(vec![]), &there(&[]), at(0));
         gone.take(&Event::Reset(vec![pod("b", "2")]), &there(&[pod("a", "1"), pod("b", "2")]), at(7));
         assert_eq!(uids(&gone), ["1"]);
+        assert_eq!(gone.pods()["1"].metadata.deletion_timestamp, None, "nobody saw it go");
         assert_eq!(gone.complete_since(), Some(at(7)));
     }
 

@@ -31,8 +31,8 @@ const GONE: u16 = 410;
 const WATCH_TIMEOUT_SECONDS: u32 = 290;
 
 /// What happened to the objects of a kind.
-#[derive(Debug)]
-pub(super) enum Event<K> {
+#[derive(Clone, Debug)]
+pub(crate) enum Event<K> {
     /// These are all.
     Reset(Vec<K>),
     /// This one is new or changed.

@@ -15,15 +15,16 @@ mod paths;
 mod pod;
 mod source;
 mod store;
+mod writing;
 
 pub use custom::{CustomKinds, CustomResource, known as known_kinds};
-pub(crate) use ids::overpowers_mounts;
 pub use kinds::{Extract, HasModels, template};
 pub use naming::{Hazard, ModelUri, Naming, Role, Unresolved};
 pub use object::Kind;
 pub use paths::{is_at_or_below, mount_path};
 pub use pod::{DIGEST_ANNOTATION, SIGNATURE_ANNOTATION, model_uses};
 pub use store::BackingStore;
+pub use writing::{Target, Writing, ended, is_held, is_held_by_others, is_over, never_starts, revived, writings};
 
 use std::fmt;
 

@@ -48,8 +48,10 @@ pub(super) fn model_uses_in(spec: &PodSpec, around: Around<'_>) -> Vec<ModelUse>
         Some(claim) => Some(Brought::Claim { name: claim.clone(), read_only: false }),
         None => volumes.get(name).cloned(),
     };
+    // Of several the last: what comes later, as an ephemeral container does, is looked at for itself.
     let overpowering = containers
         .iter()
+        .rev()
         .find_map(|container| ids::overpowers_mounts(container.security).map(|field| container.at.field(field)));
     let pod_ids = ids::of_pod(spec.security_context.as_ref());
     let mut uses = Vec::new();

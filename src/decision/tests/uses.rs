@@ -37,7 +37,17 @@ fn who_may_write() {
     let reader = World::new().under(json!({ "content": writers })).with(|world| {
         world.pod["serviceAccountName"] = json!("loader");
     });
-    check("a writer's account that mounts read-only reads", unread(reader), &["NotVerifiedYet"]);
+    check("a writer's account that mounts read-only reads", unread(reader.clone()), &["NotVerifiedYet"]);
+    let fills = unread(reader).with(|world| {
+        let mounts = json!([{ "name": "models", "mountPath": "/models" }]);
+        world.pod["initContainers"] = json!([{ "name": "loader", "volumeMounts": mounts }]);
+    });
+    check("what it fills itself it may read", fills.clone(), &[]);
+    check(
+        "unless it may not write",
+        fills.with(|world| world.pod["serviceAccountName"] = json!("x")),
+        &["WriterNotAllowed", "NotVerifiedYet", "NotVerifiedYet"],
+    );
 }
 
 #[test]
@@ -59,6 +69,12 @@ fn an_ephemeral_container_never_writes() {
         });
         check("ephemeral", world, &["Writable"]);
     }
+    let mighty = World::new().under(json!({ "content": { "writers": [{ "serviceAccount": "default" }] } }));
+    let mighty = mighty.with(|world| {
+        let privileged = json!({ "privileged": true });
+        world.pod["ephemeralContainers"] = json!([{ "name": "debugger", "securityContext": privileged }]);
+    });
+    check("one that lets the others write", mighty, &["Writable"]);
 }
 
 #[test]

@@ -12,11 +12,12 @@ use super::Metrics;
 use super::fresh::{Fresh, look};
 use super::plan::{Step, plan};
 use super::release::{Release, outdated, release};
-use crate::api::v1alpha1::Code;
 use crate::decision::{Decision, Violation};
 use crate::index::Snapshot;
 use crate::operator::call::CallFailed;
 use crate::operator::events::Events;
+use crate::operator::stores::Gate;
+use crate::operator::stores::gate::may_go;
 
 /// What the operator was doing when it had something to say.
 const ACTION: &str = "Hold";
@@ -27,6 +28,7 @@ pub(super) struct Hands<'a> {
     pub(super) own_namespace: &'a str,
     pub(super) events: &'a Events,
     pub(super) metrics: &'a Metrics,
+    pub(super) gate: &'a Gate,
     pub(super) snapshot: &'a Snapshot,
     pub(super) now: Timestamp,
 }
@@ -38,7 +40,11 @@ impl Hands<'_> {
         let fresh = look(self.client, self.own_namespace, self.snapshot, known, self.now).await;
         let fresh = fresh.map_err(CallFailed::when("look at a Pod that waits"))?;
         let Some(Fresh { pod, decision }) = fresh else { return Ok(true) };
-        if plan(&pod, &decision) != step {
+        if plan(&pod, &decision, may_go(&pod, self.snapshot, self.now)) != step {
+            return Ok(false);
+        }
+        let enforced = decision.enforced_by.is_some();
+        if step == Step::Lift && enforced && self.gate.may_start(&pod, self.snapshot).await?.is_err() {
             return Ok(false);
         }
         let acted = match step {
@@ -63,7 +69,7 @@ impl Hands<'_> {
         let preconditions = Some(Preconditions { uid: pod.uid(), resource_version: None });
         api.delete(&pod.name_any(), &DeleteParams { preconditions, ..DeleteParams::default() }).await?;
         if let Some(violation) = decision.violations.first() {
-            publish(self.events, pod, violation.code, &note("deleted before it started", violation)).await;
+            publish(self.events, pod, violation.code.as_str(), &note("deleted before it started", violation)).await;
         }
         Ok(())
     }
@@ -87,7 +93,7 @@ pub(super) fn note(what_happens: &str, violation: &Violation) -> String {
 }
 
 /// Publishes an Event on a Pod and on what made it.
-pub(super) async fn publish(events: &Events, pod: &Pod, code: Code, note: &str) {
+pub(super) async fn publish(events: &Events, pod: &Pod, reason: &str, note: &str) {
     let namespace = pod.namespace();
     let own = ObjectReference {
         api_version: Some("v1".to_owned()),
@@ -109,7 +115,7 @@ pub(super) async fn publish(events: &Events, pod: &Pod, code: Code, note: &str) 
     for regarding in [Some(own), owner].into_iter().flatten() {
         let event = Event {
             type_: EventType::Warning,
-            reason: code.to_string(),
+            reason: reason.to_owned(),
             note: Some(note.to_owned()),
             action: ACTION.to_owned(),
             secondary: None,

@@ -4,8 +4,9 @@ use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use kube::ResourceExt;
 
 use super::release::gates;
-use crate::decision::{Decision, Gates};
-use crate::operator::stores::writers::never_bound;
+use crate::api::v1alpha1::{Code, UnknownCode};
+use crate::decision::{Action, Decision, Gates, Violation};
+use crate::workload::Access;
 
 /// What is done about a Pod.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,17 +25,18 @@ pub enum Step {
     Delete,
 }
 
-/// What is done about a Pod of which this is decided.
-pub fn plan(pod: &Pod, decision: &Decision) -> Step {
+/// What is done about a Pod of which this is decided. `may_go` says whether all is known of how its writing ended, or ever
+/// will be.
+pub fn plan(pod: &Pod, decision: &Decision, may_go: bool) -> Step {
     let carried = carried(pod);
-    if carried.finalizer && has_ended(pod) {
+    if carried.finalizer && may_go {
         return Step::Free;
     }
     if is_over(pod) {
         return Step::Leave;
     }
     let enforced = decision.enforced_by.is_some();
-    match (carried.ours, decision.runs()) {
+    match (carried.ours, runs(decision)) {
         (true, _) if !enforced => Step::Lift,
         (true, false) => Step::Hold,
         (true, true) if carried.others => Step::HoldBehindOthers,
@@ -76,21 +78,22 @@ fn is_over(pod: &Pod) -> bool {
     pod.metadata.deletion_timestamp.is_some() || matches!(phase, Some("Succeeded" | "Failed"))
 }
 
-/// Whether it is known how it ended, or that it never began, or will never be known: whoever deletes without grace does
-/// not wait for its kubelet. What cannot be known is noted where writers are.
-fn has_ended(pod: &Pod) -> bool {
-    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
-    let deleting = pod.metadata.deletion_timestamp.is_some();
-    let forced = pod.metadata.deletion_grace_period_seconds == Some(0);
-    matches!(phase, Some("Succeeded" | "Failed")) || deleting && (never_bound(pod) || forced)
+/// Whether a Pod may run. That a model may be written to does not keep from running who may write to it himself: before he
+/// was noted, nothing else stood in his way, and writers do not wait for each other.
+fn runs(decision: &Decision) -> bool {
+    let writes = |violation: &Violation| {
+        let mut uses = decision.models.iter().map(|judged| &judged.model_use);
+        uses.any(|it| it.at == violation.at && it.access == Access::ReadWrite && it.claim().is_some())
+    };
+    let noted = |violation: &Violation| violation.code == Code::Unknown(UnknownCode::BeingWritten) && writes(violation);
+    decision.violations.iter().all(|violation| violation.action < Action::Hold || noted(violation))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::api::gate::{GATE, WRITER_FINALIZER};
-    use crate::api::v1alpha1::UnknownCode;
-    use crate::decision::{Action, Finding, Violation};
+    use crate::decision::Finding;
     use crate::policy::PolicyName;
     use crate::workload::FieldPath;
     use serde_json::{Value, json};
@@ -172,7 +175,7 @@ mod tests {
             ("a writer is asked to end", pod(&[], writer, deleting(30, "node-1")), verified(), Leave),
             ("a writer is deleted by force", pod(&[], writer, deleting(0, "node-1")), verified(), Free),
         ] {
-            assert_eq!(plan(&pod, &decision), step, "{what}");
+            assert_eq!(plan(&pod, &decision, step == Free), step, "{what}");
             assert!(step == Leave || is_live(&pod), "{what}");
         }
         assert!(!is_live(&pod(&[], &[], running())) && !is_live(&pod(&[], &[], failed())));

@@ -8,7 +8,8 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Node;
-use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
+use k8s_openapi::api::storage::v1::{CSIDriver, VolumeAttachment};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::{Api, Client, ResourceExt};
 use serde_json::json;
 
@@ -16,6 +17,7 @@ use super::WATCH_LEASE;
 use super::plan::Action;
 use crate::api::v1alpha1::{BackingStore, BackingStoreSpec};
 use crate::operator::call::{CallFailed, FIELD_MANAGER, outdated};
+use crate::workload;
 
 /// Does it; false where the object is no longer what the plan was made from.
 pub(super) async fn apply(
@@ -83,6 +85,55 @@ pub(super) async fn lost_nodes(client: &Client, nodes: BTreeSet<String>) -> Resu
     Ok(lost)
 }
 
+/// A store from which a writer vanished.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Vanished {
+    /// The identity of the store.
+    pub(super) store: String,
+    /// The node of the writer.
+    pub(super) node: String,
+    /// The volumes that lead to the store.
+    pub(super) volumes: BTreeSet<String>,
+}
+
+/// From which nodes of vanished writers their stores are detached. A driver detaches a volume when its node says that it is
+/// unmounted, or by force; then nobody there can write to it.
+pub(super) async fn detached(client: &Client, vanished: Vec<Vanished>) -> Result<BTreeSet<Vanished>, CallFailed> {
+    let driver = |it: &Vanished| match it.store.parse() {
+        Ok(workload::BackingStore::Csi { driver, .. }) => Some(driver),
+        _ => None,
+    };
+    let candidates = vanished.into_iter().filter(|it| !it.volumes.is_empty());
+    let candidates: Vec<(String, Vanished)> = candidates.filter_map(|it| Some((driver(&it)?, it))).collect();
+    let mut detached = BTreeSet::new();
+    if candidates.is_empty() {
+        return Ok(detached);
+    }
+    let api: Api<VolumeAttachment> = Api::all(client.clone());
+    let attachments = api.list(&ListParams::default()).await.map_err(CallFailed::when("list what is attached"))?.items;
+    for (driver, candidate) in candidates {
+        let attached = attachments.iter().any(|it| may_be(it, &driver, &candidate.volumes, &candidate.node));
+        if !attached && attaches(client, &driver).await? {
+            detached.insert(candidate);
+        }
+    }
+    Ok(detached)
+}
+
+/// Whether an attachment may be that of one of these volumes to this node. One that names no volume may be any.
+fn may_be(attachment: &VolumeAttachment, driver: &str, volumes: &BTreeSet<String>, node: &str) -> bool {
+    let spec = &attachment.spec;
+    let volume = spec.source.persistent_volume_name.as_ref();
+    spec.attacher == driver && spec.node_name == node && volume.is_none_or(|volume| volumes.contains(volume))
+}
+
+/// Whether what is not attached cannot be written: a driver may do without attaching, and then nothing follows.
+async fn attaches(client: &Client, driver: &str) -> Result<bool, CallFailed> {
+    let api: Api<CSIDriver> = Api::all(client.clone());
+    let driver = api.get_opt(driver).await.map_err(CallFailed::when("look up the driver of a volume"))?;
+    Ok(driver.is_some_and(|driver| driver.spec.attach_required != Some(false)))
+}
+
 /// Renews the Lease of the watch.
 pub(super) async fn renew(api: &Api<Lease>, now: Timestamp) -> Result<(), CallFailed> {
     let patch = json!({
@@ -96,4 +147,28 @@ pub(super) async fn renew(api: &Api<Lease>, now: Timestamp) -> Result<(), CallFa
         .await
         .map(drop)
         .map_err(CallFailed::when("renew the Lease of the watch"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_attachment_that_may_be_the_volumes_is() {
+        let attachment = |driver: &str, volume: serde_json::Value, node: &str| {
+            let source = json!({ "persistentVolumeName": volume });
+            let spec = json!({ "attacher": driver, "source": source, "nodeName": node });
+            serde_json::from_value::<VolumeAttachment>(json!({ "metadata": {}, "spec": spec })).unwrap()
+        };
+        let volumes = BTreeSet::from(["pv-1".to_owned()]);
+        for (what, attachment, expected) in [
+            ("its own", attachment("d", json!("pv-1"), "n"), true),
+            ("of another volume", attachment("d", json!("pv-2"), "n"), false),
+            ("to another node", attachment("d", json!("pv-1"), "m"), false),
+            ("by another driver", attachment("e", json!("pv-1"), "n"), false),
+            ("of nobody knows what", attachment("d", serde_json::Value::Null, "n"), true),
+        ] {
+            assert_eq!(may_be(&attachment, "d", &volumes, "n"), expected, "{what}");
+        }
+    }
 }

@@ -10,12 +10,12 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 
+use super::gate;
 use super::plan::{Store, Surroundings, Writer, WriterState};
-use super::writers::{Target, Writing, ended, never_bound, writings};
 use crate::api::v1alpha1::{self as api, CLEAR_WRITERS, WriterStatus};
-use crate::decision::{ClaimFacts, Evidence};
+use crate::decision::{ClaimFacts, Evidence, decide};
 use crate::index::Snapshot;
-use crate::workload::BackingStore;
+use crate::workload::{BackingStore, Extract, HasModels, Target, Writing, ended, is_held, is_held_by_others, never_starts, writings};
 
 /// A store to plan for.
 #[derive(Debug)]
@@ -26,6 +26,8 @@ pub struct Subject {
     pub store: Store,
     /// Whether facts of a record rest on it.
     pub has_facts: bool,
+    /// The volumes that lead to it.
+    pub volumes: BTreeSet<String>,
 }
 
 /// The stores by identity.
@@ -36,6 +38,7 @@ pub fn stores(snapshot: &Snapshot) -> BTreeMap<String, Subject> {
     let relevant = relevant(snapshot);
     let with_facts = with_facts(snapshot);
     let writers = writers(snapshot);
+    let volumes = volumes(&snapshot.evidence);
     let predecessors = predecessors(&snapshot.evidence, &existing);
     let merged = predecessors.iter().filter(|(now, _)| existing.contains_key(now.as_str()));
     let replaced: BTreeSet<&str> =
@@ -54,13 +57,15 @@ pub fn stores(snapshot: &Snapshot) -> BTreeMap<String, Subject> {
             merged: replaced.contains(identity),
             floor: 0,
             missed: false,
+            detached: BTreeSet::new(),
             existing: status,
         };
         for status in before.filter_map(|object| object.status.as_ref()) {
             store.floor = store.floor.max(status.write_epoch);
             store.inherited.extend(status.writers.iter().filter(|writer| writer.vanished).cloned());
         }
-        (identity.to_owned(), Subject { object, store, has_facts: with_facts.contains(identity) })
+        let volumes = volumes.get(identity).cloned().unwrap_or_default();
+        (identity.to_owned(), Subject { object, store, has_facts: with_facts.contains(identity), volumes })
     };
     identities.into_iter().map(subject).collect()
 }
@@ -88,8 +93,17 @@ fn known(evidence: &Evidence) -> BTreeMap<String, BackingStore> {
     claims.chain(volumes).map(|store| (store.to_string(), store)).collect()
 }
 
+/// The names of the volumes that lead to each store.
+fn volumes(evidence: &Evidence) -> BTreeMap<String, BTreeSet<String>> {
+    let mut found: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for (name, volume) in evidence.volumes.iter() {
+        found.entry(volume.store("").to_string()).or_default().insert(name.clone());
+    }
+    found
+}
+
 /// Stores under a record's claim, or under any claim in a matched namespace.
-fn relevant(snapshot: &Snapshot) -> BTreeSet<String> {
+pub(super) fn relevant(snapshot: &Snapshot) -> BTreeSet<String> {
     let Snapshot { evidence, policies, .. } = snapshot;
     let matched = |namespace: &str| {
         let labels = evidence.namespaces.get(namespace).map(|namespace| &namespace.labels);
@@ -175,26 +189,47 @@ fn writers_of(
     writers
 }
 
+/// The stores that a Pod may write to, as far as anybody can say.
+pub(super) fn written(snapshot: &Snapshot, pod: &Pod) -> Vec<BackingStore> {
+    writings(pod).iter().filter_map(|writing| leads_to(snapshot, pod, &writing.target)).collect()
+}
+
 /// All Pods that may write, by what they may write to.
 fn writers(snapshot: &Snapshot) -> BTreeMap<String, Vec<Seen>> {
     let mut seen: BTreeMap<String, Vec<Seen>> = BTreeMap::new();
     let live = snapshot.objects.pods.values().map(|pod| (pod, false));
     let gone = snapshot.objects.gone_pods.values().map(|pod| (pod, true));
     for (pod, gone) in live.chain(gone) {
+        let mut waits = None;
         for writing in writings(pod) {
             let Some(store) = leads_to(snapshot, pod, &writing.target) else { continue };
-            let writer = writer(pod, &writing, gone);
+            let mut writer = writer(pod, &writing, gone);
+            if writer.state == WriterState::Active && *waits.get_or_insert_with(|| waits_for_others(snapshot, pod)) {
+                writer.state = WriterState::Waiting;
+            }
             seen.entry(store.to_string()).or_default().push(Seen { writer, store });
         }
     }
     seen
 }
 
+/// Whether it is not yet its turn, whoever knows of it: others hold it back, it may not run for another reason, or
+/// somebody serves what it would write.
+fn waits_for_others(snapshot: &Snapshot, pod: &Pod) -> bool {
+    let runs = || {
+        let Snapshot { evidence, policies, .. } = snapshot;
+        let Extract { subject, uses } = pod.extract();
+        let now = evidence.observed_at.unwrap_or_default();
+        decide(policies, &subject, &uses, evidence, now).runs()
+    };
+    is_held(pod) && (is_held_by_others(pod) || gate::nobody_serves(snapshot, pod).is_err() || !runs())
+}
+
 fn writer(pod: &Pod, writing: &Writing, gone: bool) -> Writer {
     let state = match (ended(pod, &writing.containers), gone) {
         (true, _) => WriterState::Ended,
+        _ if never_starts(pod) => WriterState::NeverBound,
         (false, false) => WriterState::Active,
-        (false, true) if never_bound(pod) => WriterState::NeverBound,
         (false, true) => WriterState::Vanished,
     };
     Writer {

@@ -1,12 +1,13 @@
 //! Backing stores: who may be writing to what lies under a model, and how often that may have happened.
 //!
 //! Receives snapshots; promises that a store's write epoch has gone up, and its writers are marked, before a
-//! [`View`] of that snapshot says anything about it, and that what could not be written is said to be unsettled; never
-//! holds a writer back (writers are reported, not gated).
+//! [`View`] of that snapshot says anything about it, and that what could not be written is said to be unsettled; says
+//! when a writer that is held may start, and never lets it go itself.
 //!
 //! ```text
 //! Pods, those deleted just now, claims, volumes ──gather──▶ Store ──plan──▶ status ──apply──▶ BackingStore
-//!                                                                     └──────────▶ View ──▶ records
+//!                                                                     ├──────────▶ View ──▶ records     │ seen by
+//!                                            may it start? ◀──gate── Pods, Leases of the replicas ◀─────┘ replicas
 //! ```
 //!
 //! # What nobody watched
@@ -16,9 +17,10 @@
 //! anew by a list, advances the epoch of each store that facts rest on: those models are read again.
 
 mod apply;
+mod ask;
+pub mod gate;
 pub mod gather;
 pub mod plan;
-pub mod writers;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -26,10 +28,12 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::{Api, Client};
 
+pub use ask::Gate;
 pub use plan::{StoreView, View};
 
 use crate::index::Snapshot;
 use crate::operator::call::CallFailed;
+use apply::Vanished;
 use gather::Subject;
 use plan::Action;
 
@@ -40,8 +44,8 @@ pub const WATCH_LEASE: &str = "weighbridge-writers";
 const RENEW_EVERY: SignedDuration = SignedDuration::from_secs(3);
 /// By how much the clocks of two nodes may differ: far more than with any time service.
 const CLOCK_SKEW: SignedDuration = SignedDuration::from_secs(4);
-/// How often the nodes of vanished writers are looked for.
-const LOOK_FOR_NODES_EVERY: SignedDuration = SignedDuration::from_secs(30);
+/// How often it is asked whether vanished writers have been cut off from their stores.
+const LOOK_FOR_CUTS_EVERY: SignedDuration = SignedDuration::from_secs(30);
 
 /// Keeps the backing stores. See the module's documentation.
 pub struct Stores {
@@ -53,7 +57,9 @@ pub struct Stores {
     owed: BTreeSet<String>,
     renewed_at: Option<Timestamp>,
     lost_nodes: BTreeSet<String>,
-    looked_for_nodes_at: Option<Timestamp>,
+    /// Stores that are attached no longer to the nodes of writers that vanished.
+    detached: BTreeSet<Vanished>,
+    looked_for_cuts_at: Option<Timestamp>,
 }
 
 impl Stores {
@@ -66,7 +72,8 @@ impl Stores {
             owed: BTreeSet::new(),
             renewed_at: None,
             lost_nodes: BTreeSet::new(),
-            looked_for_nodes_at: None,
+            detached: BTreeSet::new(),
+            looked_for_cuts_at: None,
         }
     }
 
@@ -79,12 +86,14 @@ impl Stores {
     ) -> Result<(View, Result<(), CallFailed>), CallFailed> {
         let mut subjects = gather::stores(snapshot);
         self.settle_what_was_missed(snapshot.objects.pods_since, &subjects).await?;
-        let mut outcome = self.look_for_nodes(&subjects, now).await;
+        let mut outcome = self.look_for_cuts(&subjects, now).await;
         let around = gather::surroundings(snapshot, self.lost_nodes.clone());
         let mut view = View::default();
         let mut settled = true;
         for (identity, subject) in &mut subjects {
             subject.store.missed = self.owed.contains(identity);
+            let detached = self.detached.iter().filter(|cut| cut.store == *identity);
+            subject.store.detached = detached.map(|cut| cut.node.clone()).collect();
             let action = plan::plan(&subject.store, &around, now);
             let status = match &action {
                 Action::Write(status) => status.clone(),
@@ -133,15 +142,17 @@ impl Stores {
         Ok(())
     }
 
-    async fn look_for_nodes(&mut self, subjects: &BTreeMap<String, Subject>, now: Timestamp) -> Result<(), CallFailed> {
-        let due = self.looked_for_nodes_at.is_none_or(|last| now.duration_since(last) >= LOOK_FOR_NODES_EVERY);
-        let status = subjects.values().filter_map(|subject| subject.store.existing.as_ref());
-        let vanished = status.flat_map(|status| &status.writers).filter(|writer| writer.vanished);
-        let nodes: BTreeSet<String> = vanished.filter_map(|writer| writer.node.clone()).collect();
-        self.lost_nodes.retain(|node| nodes.contains(node));
-        if due && !nodes.is_empty() {
+    /// Asks whether the nodes of vanished writers are gone, or their stores detached from them.
+    async fn look_for_cuts(&mut self, subjects: &BTreeMap<String, Subject>, now: Timestamp) -> Result<(), CallFailed> {
+        let due = self.looked_for_cuts_at.is_none_or(|last| now.duration_since(last) >= LOOK_FOR_CUTS_EVERY);
+        let vanished: Vec<Vanished> = subjects.iter().flat_map(vanished_from).collect();
+        self.lost_nodes.retain(|node| vanished.iter().any(|it| it.node == *node));
+        self.detached.retain(|cut| vanished.contains(cut));
+        if due && !vanished.is_empty() {
+            let nodes = vanished.iter().map(|it| it.node.clone()).collect();
             self.lost_nodes = apply::lost_nodes(&self.client, nodes).await?;
-            self.looked_for_nodes_at = Some(now);
+            self.detached = apply::detached(&self.client, vanished).await?;
+            self.looked_for_cuts_at = Some(now);
         }
         Ok(())
     }
@@ -159,6 +170,13 @@ impl Stores {
     fn leases(&self) -> Api<Lease> {
         Api::namespaced(self.client.clone(), &self.namespace)
     }
+}
+
+/// The writers that vanished from a store, as far as it is known from which node.
+fn vanished_from((identity, subject): (&String, &Subject)) -> Vec<Vanished> {
+    let writers = subject.store.existing.iter().flat_map(|status| &status.writers);
+    let nodes = writers.filter(|writer| writer.vanished).filter_map(|writer| writer.node.clone());
+    nodes.map(|node| Vanished { store: identity.clone(), node, volumes: subject.volumes.clone() }).collect()
 }
 
 /// Whether a Pod may have come and gone between the time until which writers were watched and that since when we do.

@@ -32,13 +32,16 @@ pub struct Writer {
 /// How far a writer has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WriterState {
+    /// It is held behind our gate, and will be for longer than it takes to let everybody know of it. Once it was marked it
+    /// stays so: whether it was let go meanwhile is not known for certain.
+    Waiting,
     /// It is there, and may be writing or begin to.
     Active,
     /// Its kubelet reported its end.
     Ended,
     /// It is gone without such a report.
     Vanished,
-    /// It is gone, and never had a node.
+    /// It is gone or going, and never had a node.
     NeverBound,
 }
 
@@ -61,6 +64,8 @@ pub struct Store {
     pub floor: i64,
     /// Whether a writer may have come and gone unseen.
     pub missed: bool,
+    /// Nodes to which it is attached no longer.
+    pub detached: BTreeSet<String>,
 }
 
 /// What is known beside the stores.
@@ -94,7 +99,7 @@ pub fn plan(store: &Store, around: &Surroundings, now: Timestamp) -> Action {
     next.inherit(&store.inherited, store.existing.is_none());
     next.see(&store.writers, now);
     next.miss(&store.writers, around);
-    next.clear(store.clear.as_deref(), &around.lost_nodes);
+    next.clear(store.clear.as_deref(), |node| around.lost_nodes.contains(node) || store.detached.contains(node));
     next.status.ended.retain(|ending| around.pods.contains(uid(ending)));
     next.status.ended.sort_unstable();
     if next.advanced || store.missed {
@@ -137,7 +142,8 @@ impl Next {
     fn see(&mut self, writers: &[Writer], now: Timestamp) {
         for writer in writers {
             match writer.state {
-                WriterState::Active => self.active(writer, false, now),
+                WriterState::Waiting if !self.knows(&writer.uid) => {}
+                WriterState::Waiting | WriterState::Active => self.active(writer, false, now),
                 WriterState::Vanished if self.status.ended.contains(&cleared(&writer.uid)) => {}
                 WriterState::Vanished => self.active(writer, true, now),
                 WriterState::Ended => {
@@ -176,13 +182,13 @@ impl Next {
         }
     }
 
-    /// Forgets vanished writers that can write no more, because a person says so or their node is gone.
-    fn clear(&mut self, clear: Option<&str>, lost_nodes: &BTreeSet<String>) {
+    /// Forgets vanished writers that can write no more, because a person says so or because they are cut off: their node
+    /// is gone, or the store is attached to it no longer.
+    fn clear(&mut self, clear: Option<&str>, cut_off: impl Fn(&str) -> bool) {
         let by_hand = clear.is_some() && clear != self.status.cleared.as_deref();
         let ended = &mut self.status.ended;
         self.status.writers.retain(|writer| {
-            let lost = writer.node.as_ref().is_some_and(|node| lost_nodes.contains(node));
-            let clear = writer.vanished && (by_hand || lost);
+            let clear = writer.vanished && (by_hand || writer.node.as_deref().is_some_and(&cut_off));
             if clear {
                 ended.push(cleared(&writer.uid));
                 self.advanced = true;

@@ -15,7 +15,8 @@ fn writer(uid: &str, state: WriterState) -> Writer {
 
 fn store(existing: Option<BackingStoreStatus>, writers: Vec<Writer>) -> Store {
     let inherited = Vec::new();
-    Store { existing, clear: None, reachable: true, writers, inherited, merged: false, floor: 0, missed: false }
+    let (clear, detached) = (None, BTreeSet::new());
+    Store { existing, clear, reachable: true, writers, inherited, merged: false, floor: 0, missed: false, detached }
 }
 
 fn around(uids: &[&str]) -> Surroundings {
@@ -76,7 +77,21 @@ fn one_that_vanished_stays_until_it_is_cleared() {
     assert_eq!((cleared.write_epoch, cleared.writers.len(), cleared.cleared.as_deref()), (2, 0, Some("1")));
 
     let lost = Surroundings { lost_nodes: BTreeSet::from(["n".to_owned()]), ..Surroundings::default() };
-    assert!(step(store(Some(vanished), vec![]), &lost).writers.is_empty());
+    assert!(step(store(Some(vanished.clone()), vec![]), &lost).writers.is_empty());
+
+    let from = |node: &str| {
+        let detached = BTreeSet::from([node.to_owned()]);
+        step(Store { detached, ..store(Some(vanished.clone()), vec![]) }, &around(&[]))
+    };
+    assert_eq!((from("n").writers.len(), from("n").write_epoch), (0, 2));
+    assert_eq!(from("another").writers.len(), 1);
+}
+
+#[test]
+fn one_that_waits_for_others_is_not_marked_and_one_that_was_marked_stays() {
+    assert_eq!(plan(&store(None, vec![writer("a", WriterState::Waiting)]), &around(&["a"]), at(1)), Action::Keep);
+    let due = step(store(None, vec![writer("a", WriterState::Active)]), &around(&["a"]));
+    assert_eq!(step(store(Some(due.clone()), vec![writer("a", WriterState::Waiting)]), &around(&["a"])), due);
 }
 
 #[test]

@@ -3,12 +3,13 @@
 //! Receives Pods; promises to err on the side of a writer: only a mount that says read-only, in a container that cannot
 //! undo that, is none, and only what a kubelet reported is an end. Never knows what lies behind a claim.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::core::v1::{Container, ContainerStatus, Pod, PodSpec, SecurityContext, Volume, VolumeMount};
 use kube::ResourceExt;
 
-use crate::workload::overpowers_mounts;
+use super::ids::overpowers_mounts;
+use crate::api::gate::GATE;
 
 /// Storage as a Pod names it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -55,7 +56,7 @@ pub fn writings(pod: &Pod) -> Vec<Writing> {
 /// where the Pod's sandbox is made anew; its status says so then, and it counts as a new writer.
 pub fn ended(pod: &Pod, containers: &BTreeSet<String>) -> bool {
     let (Some(spec), Some(status)) = (&pod.spec, &pod.status) else { return false };
-    if matches!(status.phase.as_deref(), Some("Succeeded" | "Failed")) {
+    if is_over(pod) {
         return true;
     }
     let statuses = || {
@@ -69,9 +70,51 @@ pub fn ended(pod: &Pod, containers: &BTreeSet<String>) -> bool {
     })
 }
 
-/// Whether no kubelet can ever have started a container of this Pod: it was never bound to a node.
-pub fn never_bound(pod: &Pod) -> bool {
-    pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()).is_none_or(str::is_empty)
+/// The claims to which a container of the Pod that has ended its writing could write again, since it gets another image,
+/// each with such a container: a kubelet starts it anew then, whatever the Pod's restart policy is.
+pub fn revived(old: &Pod, new: &Pod) -> BTreeMap<String, String> {
+    let (before, now) = (images(old), images(new));
+    let revived = |name: &&String| {
+        before.get(name.as_str()) != now.get(name.as_str()) && ended(old, &BTreeSet::from([(*name).clone()]))
+    };
+    let of = |writing: Writing| match writing.target {
+        Target::Claim(claim) => writing.containers.iter().find(revived).map(|name| (claim, name.clone())),
+        Target::Nfs(..) | Target::HostPath(_) => None,
+    };
+    writings(old).into_iter().filter_map(of).collect()
+}
+
+fn images(pod: &Pod) -> BTreeMap<&str, Option<&str>> {
+    let containers =
+        pod.spec.iter().flat_map(|spec| spec.containers.iter().chain(spec.init_containers.iter().flatten()));
+    containers.map(|container| (container.name.as_str(), container.image.as_deref())).collect()
+}
+
+/// Whether no kubelet ever starts a container of this Pod: it had no node when it was deleted, and none is given to what
+/// is being deleted.
+pub fn never_starts(pod: &Pod) -> bool {
+    let node = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref());
+    node.is_none_or(str::is_empty) && pod.metadata.deletion_timestamp.is_some()
+}
+
+/// Whether it waits behind our scheduling gate: no container of it was ever started.
+pub fn is_held(pod: &Pod) -> bool {
+    gates(pod).any(|gate| gate == GATE)
+}
+
+/// Whether a scheduling gate that is not ours keeps it waiting as well.
+pub fn is_held_by_others(pod: &Pod) -> bool {
+    gates(pod).any(|gate| gate != GATE)
+}
+
+fn gates(pod: &Pod) -> impl Iterator<Item = &str> {
+    pod.spec.iter().flat_map(|spec| spec.scheduling_gates.iter().flatten()).map(|gate| gate.name.as_str())
+}
+
+/// Whether its kubelet said that nothing of it will run again.
+pub fn is_over(pod: &Pod) -> bool {
+    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    matches!(phase, Some("Succeeded" | "Failed"))
 }
 
 fn exit_code(status: &ContainerStatus) -> Option<i32> {
@@ -278,6 +321,46 @@ mod tests {
                 { "name": "c", "state": state, "image": "", "imageID": "", "ready": false, "restartCount": 0 }] });
             let pod = pod(spec, status);
             assert_eq!(ended(&pod, &BTreeSet::from(["c".into()])), expected, "{policy} {list} {own} {state}");
+        }
+    }
+
+    #[test]
+    fn only_who_is_deleted_without_a_node_never_starts() {
+        let of = |node: Value, deleted: bool| {
+            let mut pod = pod(json!({ "containers": [], "nodeName": node }), json!({}));
+            let time = deleted.then(|| serde_json::from_value(json!("2026-01-01T00:00:00Z")).unwrap());
+            pod.metadata.deletion_timestamp = time;
+            never_starts(&pod)
+        };
+        assert!(of(Value::Null, true) && of(json!(""), true));
+        assert!(!of(Value::Null, false) && !of(json!("n"), true));
+    }
+
+    #[test]
+    fn another_image_starts_again_what_has_written() {
+        let with = |policy: &str, images: [&str; 2], state: Value| {
+            let mount = |read_only: bool| json!([{ "name": "v", "mountPath": "/m", "readOnly": read_only }]);
+            let containers = json!([
+                { "name": "loader", "image": images[0], "volumeMounts": mount(false) },
+                { "name": "shipper", "image": images[1], "volumeMounts": mount(true) },
+            ]);
+            let volumes = json!([{ "name": "v", "persistentVolumeClaim": { "claimName": "models" } }]);
+            let status = json!({
+                "name": "loader", "state": state, "image": "", "imageID": "", "ready": false, "restartCount": 0 });
+            let spec = json!({ "restartPolicy": policy, "containers": containers, "volumes": volumes });
+            pod(spec, json!({ "phase": "Running", "containerStatuses": [status] }))
+        };
+        let (ended, runs) = (json!({ "terminated": { "exitCode": 0 } }), json!({ "running": {} }));
+        let all = [("models".to_owned(), "loader".to_owned())];
+        for (what, policy, state, images, expected) in [
+            ("another image", "Never", &ended, ["b", "a"], &all[..]),
+            ("of its neighbour", "Never", &ended, ["a", "b"], &[]),
+            ("it still writes", "Never", &runs, ["b", "a"], &[]),
+            ("it is started again anyway", "Always", &ended, ["b", "a"], &[]),
+        ] {
+            let before = with(policy, ["a", "a"], state.clone());
+            let found = revived(&before, &with(policy, images, state.clone()));
+            assert_eq!(found, expected.iter().cloned().collect(), "{what}");
         }
     }
 
