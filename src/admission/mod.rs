@@ -36,12 +36,14 @@ use axum::http::Request as HttpRequest;
 use axum::response::Response;
 use axum::routing::post;
 use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Pod;
+use serde::Deserialize as _;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
-use crate::decision::{Decision, demand_gate, demand_gate_of_old};
+use crate::decision::{Decision, demand_end, demand_gate, demand_gate_of_old};
 use crate::index::Snapshot;
-use crate::workload::Kind;
+use crate::workload::{Kind, revived};
 use answer::{Answer, Rejection};
 use judge::{Judge, Judged};
 use metrics::Measured;
@@ -139,7 +141,12 @@ fn gated(request: &Request, decision: Decision) -> Decision {
         return decision;
     }
     let gates = mutate::gates(&request.object);
-    if mutate::is_new_pod(request) { demand_gate(decision, gates) } else { demand_gate_of_old(decision, gates) }
+    if mutate::is_new_pod(request) {
+        return demand_gate(decision, gates);
+    }
+    // What cannot be parsed was not judged.
+    let pods = [&request.old_object, &request.object].map(|object| Pod::deserialize(object).unwrap_or_default());
+    demand_end(demand_gate_of_old(decision, gates), &revived(&pods[0], &pods[1]))
 }
 
 async fn validate(State(webhook): State<Webhook>, http: HttpRequest<Body>) -> Response {

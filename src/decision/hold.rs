@@ -3,9 +3,12 @@
 //! Receives a decision and what a Pod carries; promises that whoever must be held and is not is refused. Never takes a
 //! gate off: that is for whoever has looked again.
 
+use std::collections::BTreeMap;
+
 use super::{Action, Decision, Finding, Violation};
 use crate::api::gate::{GATE, WRITER_FINALIZER};
 use crate::api::v1alpha1::{Code, RequestCode, UseCode};
+use crate::model::shown;
 use crate::policy::PolicyName;
 use crate::workload::{Access, FieldPath};
 
@@ -94,6 +97,31 @@ pub fn demand_gate_of_old(mut decision: Decision, gates: Gates) -> Decision {
     if !gates.ours {
         refuse_held(&mut decision, Unheld::LetGo);
     }
+    decision
+}
+
+/// The decision about a change of a Pod that starts containers again which had ended their writing: refused, for nobody
+/// would know when they write. `revived` are the claims, each with such a container.
+pub fn demand_end(mut decision: Decision, revived: &BTreeMap<String, String>) -> Decision {
+    let Some(policy) = decision.enforced_by.clone() else { return decision };
+    for (claim, container) in revived {
+        let mut uses = decision.models.iter().map(|judged| &judged.model_use);
+        let Some(written) = uses.find(|it| it.access == Access::ReadWrite && it.claim() == Some(claim)) else {
+            continue;
+        };
+        let what =
+            format!("container \"{}\" has ended its writing, and another image starts it again", shown(container));
+        let finding = Finding { what, fix: "make a new Pod, which waits for its turn".to_owned(), detail: None };
+        decision.violations.push(Violation {
+            policy: policy.clone(),
+            at: written.at.clone(),
+            code: UseCode::WriterNotAllowed.into(),
+            finding,
+            action: Action::Deny,
+            audit: false,
+        });
+    }
+    decision.violations.sort_by_key(|violation| std::cmp::Reverse(violation.action));
     decision
 }
 
@@ -197,6 +225,19 @@ mod tests {
         assert!(!demand_gate(writer(), ours).allowed(), "a writer needs the finalizer too");
         assert!(demand_gate_of_old(held(), ours).holds());
         assert!(demand_gate_of_old(World::new().decide(), Gates::default()).runs());
+    }
+
+    #[test]
+    fn what_has_written_is_not_started_again() {
+        let revived = BTreeMap::from([("models".to_owned(), "server".to_owned())]);
+        let refused = demand_end(writer(), &revived);
+        let line = deny_text(&refused);
+        assert!(line.contains("\"server\" has ended its writing") && line.contains("[WriterNotAllowed]"), "{line}");
+        assert!(demand_end(writer(), &BTreeMap::new()).allowed());
+        let elsewhere = BTreeMap::from([("scratch".to_owned(), "server".to_owned())]);
+        assert!(demand_end(writer(), &elsewhere).allowed(), "no policy is about that claim");
+        let tried = unknown(json!({ "validationActions": ["Warn"] }));
+        assert!(demand_end(tried, &revived).allowed());
     }
 
     #[test]

@@ -29,7 +29,7 @@ mod writers;
 
 pub use authorities::check as check_signers;
 pub use evidence::*;
-pub use hold::{Gates, Gating, demand_gate, demand_gate_of_old, gate_due};
+pub use hold::{Gates, Gating, demand_end, demand_gate, demand_gate_of_old, gate_due};
 pub use signers::{ends, has_expired};
 pub use storage::{SINGLE_WRITER_DRIVERS, check as check_storage};
 pub use text::{audit_annotations, deny_text, waiting_cures, warnings};

@@ -19,9 +19,9 @@ mod watch;
 
 pub(crate) use facts::claim as claim_facts;
 pub use follow::{Index, Interest, Settings, TRUST_LABEL, Task};
-pub use reading::with_store;
 #[cfg(test)]
 pub(crate) use gone::GonePods;
+pub use reading::with_store;
 pub use snapshot::{Objects, Snapshot, Workload, WorkloadKey};
 #[cfg(test)]
 pub(crate) use watch::Event as WatchEvent;

@@ -15,7 +15,9 @@ use super::plan::{Store, Surroundings, Writer, WriterState};
 use crate::api::v1alpha1::{self as api, CLEAR_WRITERS, WriterStatus};
 use crate::decision::{ClaimFacts, Evidence, decide};
 use crate::index::Snapshot;
-use crate::workload::{BackingStore, Extract, HasModels, Target, Writing, ended, is_held, is_held_by_others, never_starts, writings};
+use crate::workload::{
+    BackingStore, Extract, HasModels, Target, Writing, ended, is_held, is_held_by_others, never_starts, writings,
+};
 
 /// A store to plan for.
 #[derive(Debug)]

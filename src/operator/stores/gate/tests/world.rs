@@ -8,7 +8,7 @@ use kube::ResourceExt;
 use serde_json::{Value, json};
 
 use crate::api::gate::GATE;
-use crate::api::v1alpha1::{BackingStore as StoreObject, BackingStoreSpec, BackingStoreStatus, WriterStatus};
+use crate::api::v1alpha1::{BackingStore as StoreObject, BackingStoreSpec, BackingStoreStatus, Writer, WriterStatus};
 use crate::decision::fixture::{compile, now, policy, store};
 use crate::decision::{Backing, ClaimFacts, Evidence, NamespaceFacts, VolumeFacts};
 use crate::index::Snapshot;
@@ -45,7 +45,9 @@ impl World {
     }
 
     pub(super) fn under(spec: Value) -> Self {
-        let mut base = Snapshot { version: 1, policies: compile(&[policy(spec)]), ..Snapshot::default() };
+        let mut policy = policy(spec);
+        policy.spec.content.writers = vec![Writer { service_account: "default".to_owned() }];
+        let mut base = Snapshot { version: 1, policies: compile(&[policy]), ..Snapshot::default() };
         base.evidence = evidence();
         World { base, pods: HashMap::new(), store: None }
     }
