@@ -242,14 +242,14 @@ fn the_audit_log_tells(stage: &Stage, wrong: &mut Vec<String>) {
         let annotations = eventually("the request in the audit log", Deadline::seconds(30), || {
             let log = fs::read_to_string(Path::new(&run).join("log/audit.log")).map_err(|error| error.to_string())?;
             let events = log.lines().filter(|line| line.contains(&stage.tenant.namespace) && line.contains(&name));
-            let events = events.filter_map(|line| serde_json::from_str::<Value>(line).ok());
+            let mut events = events.filter_map(|line| serde_json::from_str::<Value>(line).ok());
             let created = |event: &Value| {
                 event["verb"] == "create"
                     && event["stage"] == "ResponseComplete"
                     && event["objectRef"]["namespace"] == stage.tenant.namespace
                     && event["objectRef"]["name"] == name
             };
-            events.filter(created).last().map(|event| event["annotations"].clone()).ok_or(format!("no {name}"))
+            events.rfind(created).map(|event| event["annotations"].clone()).ok_or(format!("no {name}"))
         });
         let ours = |key: &str| {
             let of_key = |(name, value): (&String, &Value)| {
