@@ -1,7 +1,7 @@
 //! The hash algorithms, and the one place that chooses how bytes are hashed.
 //!
 //! Receives bytes, gives a digest. Everything else in the crate hashes through [`Hasher`], so that a faster kernel is a
-//! change to this folder alone. It reads no file and starts no thread: that is [`super::hash_files`].
+//! change to this folder alone. It reads no file and starts no thread: the module [`hash_files`](mod@super::hash_files) does.
 
 #[cfg(target_arch = "x86_64")]
 mod avx512;
