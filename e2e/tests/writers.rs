@@ -62,8 +62,16 @@ fn writers(tenant: &Tenant, claim: &str) -> Vec<Value> {
     store(tenant, claim)["status"]["writers"].as_array().cloned().unwrap_or_default()
 }
 
-/// Waits until a Pod that a policy lets in reads a claim, or not: until the answer is this.
-fn answered(kubectl: &Kubectl, pod: &Value, code: &str) {
+/// Mounts another claim into a Pod, read-only, at a path of its name.
+fn read_also(pod: &mut Value, claim: &str) {
+    let volume = json!({ "name": claim, "persistentVolumeClaim": { "claimName": claim } });
+    pod["spec"]["volumes"].as_array_mut().expect("volumes").push(volume);
+    let mount = json!({ "name": claim, "mountPath": format!("/{claim}"), "readOnly": true });
+    pod["spec"]["containers"][0]["volumeMounts"].as_array_mut().expect("mounts").push(mount);
+}
+
+/// Waits until a Pod is refused with this code.
+fn refused(kubectl: &Kubectl, pod: &Value, code: &str) {
     eventually(code, SOON, || {
         let said = kubectl.create(pod);
         if !said.success && said.stderr.contains(&format!("[{code}]")) { Ok(()) } else { Err(said.to_string()) }
@@ -94,7 +102,7 @@ fn nobody_alters_a_model_and_then_restarts_its_server() {
         if reason == "ContentMismatch" { Ok(()) } else { Err(format!("{status} {reason}")) }
     });
     tenant.kubectl().run(&["scale", "deployment/chat", "--replicas=1"]).expect_success();
-    answered(&tenant.kubectl(), &tenant.pod("late", "model"), "ContentMismatch");
+    refused(&tenant.kubectl(), &tenant.pod("late", "model"), "ContentMismatch");
 }
 
 #[test]
@@ -113,7 +121,7 @@ fn a_writer_runs_once_everybody_refuses_readers() {
     assert_eq!(writers(&tenant, "model").len(), 1);
     // A record that is deleted forgets nobody.
     tenant.kubectl().run(&["delete", "modelverification", "--all"]).expect_success();
-    answered(&tenant.kubectl(), &tenant.pod("forgotten", "model"), "BeingWritten");
+    refused(&tenant.kubectl(), &tenant.pod("forgotten", "model"), "BeingWritten");
 
     tenant.kubectl().run(&["delete", "pod", "loader", "--timeout=60s"]).expect_success();
     eventually("the model serves again", SOON, || {
@@ -131,9 +139,7 @@ fn what_loads_and_what_serves_a_model_can_be_applied_at_once() {
     assert_eq!(tenant.record("staged").0, "True");
     // It reads one claim and writes the other, and is judged for both.
     let mut loader = tenant.writer("loader", "model", "cp -r /staged/. /models/");
-    loader["spec"]["volumes"][1] = json!({ "name": "staged", "persistentVolumeClaim": { "claimName": "staged" } });
-    let mount = json!({ "name": "staged", "mountPath": "/staged", "readOnly": true });
-    loader["spec"]["containers"][0]["volumeMounts"][1] = mount;
+    read_also(&mut loader, "staged");
     let both = json!({ "apiVersion": "v1", "kind": "List", "items": [loader, tenant.deployment("chat", "model")] });
     tenant.kubectl().apply(&both).expect_success();
     phase(&tenant, "loader", "Succeeded");
@@ -152,9 +158,7 @@ fn a_pod_that_writes_one_claim_is_judged_for_the_other_that_it_reads() {
     tenant.empty_claim("model");
     assert_eq!(tenant.record("bare").1, "Unsigned");
     let mut loader = tenant.writer("loader", "model", "true");
-    loader["spec"]["volumes"][1] = json!({ "name": "bare", "persistentVolumeClaim": { "claimName": "bare" } });
-    loader["spec"]["containers"][0]["volumeMounts"][1] =
-        json!({ "name": "bare", "mountPath": "/bare", "readOnly": true });
+    read_also(&mut loader, "bare");
     let said = tenant.kubectl().create(&loader);
     said.expect_refusal(&["spec.containers[0].volumeMounts[1]", "[Unsigned]"]);
 }
@@ -227,7 +231,7 @@ fn a_writer_from_before_that_vanishes_counts_until_a_person_says_otherwise() {
     tenant.kubectl().apply(&tenant.writer("old", "model", "sleep 1000000")).expect_success();
     phase(&tenant, "old", "Running");
     tenant.enforce(&tenant.policy(&key));
-    answered(&tenant.kubectl(), &tenant.pod("early", "model"), "BeingWritten");
+    refused(&tenant.kubectl(), &tenant.pod("early", "model"), "BeingWritten");
     // It has no finalizer of ours, so nobody sees how it ends.
     tenant.kubectl().run(&["delete", "pod", "old", "--grace-period=0", "--force"]).expect_success();
     eventually("it has vanished", SOON, || {
@@ -314,10 +318,11 @@ fn a_container_that_has_written_is_not_started_again_by_another_image() {
     tenant.claim("model").sign(&key);
     assert_eq!(tenant.record("model").0, "True");
     let mut pod = tenant.writer("loader", "model", "true");
-    pod["spec"]["containers"][1] = json!({
+    let sidecar = json!({
         "name": "log-shipper", "image": tenant.cluster().busybox(), "command": ["sleep", "1000000"],
         "securityContext": { "allowPrivilegeEscalation": false, "capabilities": { "drop": ["ALL"] } },
     });
+    pod["spec"]["containers"].as_array_mut().expect("containers").push(sidecar);
     tenant.kubectl().apply(&pod).expect_success();
     eventually("its writing has ended", SOON, || {
         let pod = tenant.kubectl().get("pod", "loader");
