@@ -37,7 +37,8 @@ struct Looked {
     signers: Result<Vec<Signer>, Rejection>,
 }
 
-/// Reads and verifies all bundles of a model. An error is about the first of them, if none is a bundle. `not_before` says
+/// Reads and verifies all bundles of a model. An error is about the first of them, if none is a bundle, or if that one is
+/// none and lies outside of the model. `not_before` says
 /// when time alone will make more of them hold, also if there is an error.
 pub(super) fn look(
     located: &mut Located,
@@ -56,6 +57,8 @@ pub(super) fn look(
     for (name, at, bytes) in std::iter::once(first).chain(more) {
         let (statement, signers) = match look_at(bytes, trust, now, not_before) {
             Ok(found) => found,
+            // Who names a bundle outside of the model means that one: what lies in the model does not stand in for it.
+            Err(rejection) if name.is_none() => return Err(rejection),
             Err(rejection) => {
                 first_error.get_or_insert(rejection);
                 continue;
