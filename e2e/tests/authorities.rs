@@ -117,7 +117,7 @@ fn a_certificate_serves_for_its_name_and_no_other() {
         assert!(signer["proofs"][0][field].is_string(), "no {field} in {signer}");
     }
     assert_eq!(signer["proofs"][0]["chain"].as_array().map(Vec::len), Some(1), "{signer}");
-    assert_eq!(model["signerExpiresAt"], signer["notAfter"]);
+    assert_eq!(model["signerExpiresAt"], signer["proofs"][0]["notAfter"]);
     let metrics = tenant.cluster().metrics("operator");
     let expiry =
         metrics.lines().find_map(|line| line.strip_prefix("weighbridge_signer_certificate_expiry_timestamp_seconds "));

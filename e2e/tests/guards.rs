@@ -124,7 +124,7 @@ fn the_operator_makes_verifier_pods_and_no_others() {
         ("/spec/containers/-", container("other", "busybox:1"), "the image of this release by its digest"),
         ("/spec/initContainers", json!([container("other", "busybox:1")]), "the image of this release by its digest"),
         ("/spec/automountServiceAccountToken", json!(true), "no service account token"),
-        ("/spec/volumes/0/persistentVolumeClaim/readOnly", json!(false), "no volumes but claims, and these read-only"),
+        ("/spec/volumes/0/persistentVolumeClaim/readOnly", json!(false), "no volumes but claims, these read-only"),
         ("/spec/volumes/-", json!({ "name": "s", "secret": { "secretName": "s" } }), "no volumes but claims"),
         ("/spec/volumes/-", json!({ "name": "s", "hostPath": { "path": "/" } }), "no volumes but claims"),
         ("/spec/volumes/-", json!({ "name": "s", "configMap": { "name": "s" } }), "no volumes but claims"),

@@ -49,7 +49,8 @@ impl Hands<'_> {
         }
         let acted = match step {
             Step::Lift => release(self.client, &pod, Release { gate: true, finalizer: false }).await.map(drop),
-            Step::Free => release(self.client, &pod, Release::ALL).await.map(drop),
+            // The gate stays: that a Pod writes no more says nothing of what it reads.
+            Step::Free => release(self.client, &pod, Release { gate: false, finalizer: true }).await.map(drop),
             Step::Delete => self.delete(&pod, &decision).await,
             Step::Leave | Step::Hold | Step::HoldBehindOthers => Ok(()),
         };
@@ -77,7 +78,7 @@ impl Hands<'_> {
     fn done(&self, pod: &Pod, step: Step) {
         let (outcome, what) = match step {
             Step::Lift => ("lifted", "a Pod is let go"),
-            Step::Free => ("freed", "a Pod has ended"),
+            Step::Free => ("freed", "a Pod is free to go"),
             Step::Delete => ("deleted", "a Pod that stopped complying is deleted before it starts"),
             Step::Leave | Step::Hold | Step::HoldBehindOthers => return,
         };
