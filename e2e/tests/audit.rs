@@ -48,6 +48,11 @@ const USED_ELSEWHERE: &[(&str, &str)] = &[
     ("weighbridge-operator delete weighbridge.dev/backingstores", "a volume that is gone"),
     ("weighbridge-operator patch events.k8s.io/events", "an Event that repeats within minutes"),
     ("weighbridge-operator get /nodes", "a writer that vanished with its node"),
+    ("weighbridge-operator get storage.k8s.io/csidrivers", "a writer that vanished from a volume that is attached"),
+    (
+        "weighbridge-operator list storage.k8s.io/volumeattachments",
+        "a writer that vanished from a volume that is attached",
+    ),
 ];
 
 #[test]
