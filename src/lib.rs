@@ -13,6 +13,7 @@ pub mod lease;
 pub mod model;
 pub mod operator;
 pub mod policy;
+pub mod registry;
 pub mod server;
 pub mod signature;
 pub mod telemetry;

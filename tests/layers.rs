@@ -22,7 +22,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     // L3
     ("telemetry", &[]),
     ("lease", &["telemetry"]),
-    ("facts", &["model", "api", "signature"]),
+    ("registry", &["model", "api"]),
+    ("facts", &["model", "api", "signature", "registry"]),
     ("index", &["model", "api", "workload", "policy", "decision", "signature"]),
     // L4
     ("server", &["telemetry", "app"]),
@@ -31,7 +32,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "operator",
         &["model", "api", "workload", "policy", "decision", "index", "lease", "facts", "telemetry", "clock", "app"],
     ),
-    ("generate", &["api", "telemetry", "lease", "server", "operator", "admission"]),
+    ("generate", &["api", "workload", "telemetry", "lease", "server", "operator", "admission"]),
 ];
 
 /// Modules at the top, which may use everything.

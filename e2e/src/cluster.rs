@@ -6,9 +6,11 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use kube::{Client, Config};
 use serde_json::{Value, json};
+use weighbridge::api::v1alpha1::ModelVerificationSpec;
 
 use crate::model::{Key, Model, POD_USER};
 use crate::wait::{Deadline, eventually};
@@ -38,6 +40,16 @@ impl Cluster {
     /// Where files of volumes lie.
     pub fn volumes(&self) -> PathBuf {
         self.run.join("volumes")
+    }
+
+    /// The address of the cluster's registry.
+    pub fn registry(&self) -> &str {
+        &self.registry
+    }
+
+    /// Where the log of a component lies.
+    pub fn log(&self, component: &str) -> PathBuf {
+        self.run.join(format!("log/{component}.log"))
     }
 
     /// The image that test Pods run: static busybox.
@@ -73,6 +85,37 @@ impl Cluster {
         let said = self.own().run(&["get", "pods", "--selector", &selector, "--output=json"]);
         let list: Value = serde_json::from_str(&said.stdout).unwrap_or_default();
         list["items"].as_array().cloned().unwrap_or_default().into_iter().filter(ready).collect()
+    }
+
+    /// The cluster, whole, for one test of a program at a time, while it keeps its turn.
+    pub fn alone() -> (MutexGuard<'static, ()>, Self) {
+        static TURN: Mutex<()> = Mutex::new(());
+        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        let cluster = Cluster::from_environment();
+        cluster.whole();
+        (turn, cluster)
+    }
+
+    /// Waits until both replicas of the webhook and the operator are ready.
+    pub fn whole(&self) {
+        eventually("weighbridge is whole", Deadline::seconds(120), || {
+            let counts = (self.pods_of("webhook").len(), self.pods_of("operator").len());
+            if counts == (2, 1) { Ok(()) } else { Err(format!("{counts:?} ready")) }
+        });
+    }
+
+    /// Sends the operator away, and waits until it is gone.
+    pub fn dismiss_operator(&self) {
+        self.own().run(&["scale", "deployment", "weighbridge-operator", "--replicas=0"]).expect_success();
+        eventually("the operator is gone", Deadline::seconds(90), || {
+            let pods = self.own().run(&["get", "pods", "--output=name"]).stdout;
+            if pods.contains("operator") { Err(pods) } else { Ok(()) }
+        });
+    }
+
+    /// Has the operator back.
+    pub fn recall_operator(&self) {
+        self.own().run(&["scale", "deployment", "weighbridge-operator", "--replicas=1"]).expect_success();
     }
 
     /// What `/metrics` of every ready Pod of a component says, one after another.
@@ -231,6 +274,20 @@ impl Tenant {
         json!({ "apiVersion": "v1", "kind": "Pod", "metadata": { "name": name }, "spec": self.pod_spec(claim) })
     }
 
+    /// Waits until a Pod is let in: the first that asks has records made.
+    pub fn served(&self, pod: &Value) {
+        eventually("a Pod is let in", Deadline::seconds(90), || self.kubectl().apply(pod).succeeded());
+    }
+
+    /// Waits until a Pod is refused for this reason. It is never let in meanwhile.
+    pub fn refused(&self, pod: &Value, fragments: &[&str]) {
+        eventually("a Pod is refused", Deadline::seconds(90), || {
+            let said = self.kubectl().apply(pod);
+            assert!(!said.success, "let in: {said}");
+            if fragments.iter().all(|part| said.stderr.contains(part)) { Ok(()) } else { Err(said.to_string()) }
+        });
+    }
+
     /// A Deployment of one such Pod.
     pub fn deployment(&self, name: &str, claim: &str) -> Value {
         let labels = json!({ "app": name });
@@ -332,7 +389,11 @@ fn curl(arguments: &[&str], input: &str) -> (u16, String) {
 
 /// The record of a path in a claim, as `weighbridge record` prints it.
 pub fn record(claim: &str, path: &str) -> Value {
-    let spec = weighbridge::api::v1alpha1::ModelVerificationSpec::of_claim(claim, path);
+    record_of(&ModelVerificationSpec::of_claim(claim, path))
+}
+
+/// The record of a source.
+pub fn record_of(spec: &ModelVerificationSpec) -> Value {
     json!({
         "apiVersion": "weighbridge.dev/v1alpha1", "kind": "ModelVerification",
         "metadata": { "name": spec.record_name() }, "spec": spec,
@@ -341,7 +402,7 @@ pub fn record(claim: &str, path: &str) -> Value {
 
 /// Name of that record.
 pub fn record_name(claim: &str, path: &str) -> String {
-    weighbridge::api::v1alpha1::ModelVerificationSpec::of_claim(claim, path).record_name()
+    ModelVerificationSpec::of_claim(claim, path).record_name()
 }
 
 /// The real `kubectl`: tests assert what its user sees.
@@ -415,11 +476,27 @@ impl Kubectl {
 }
 
 impl Said {
+    /// Nothing if it succeeded, or else all that it said: what [`eventually`] asks for.
+    pub fn succeeded(&self) -> Result<(), String> {
+        if self.success { Ok(()) } else { Err(self.to_string()) }
+    }
+
     /// Panics unless it succeeded.
     #[track_caller]
     pub fn expect_success(&self) -> &Self {
         assert!(self.success, "{self}");
         self
+    }
+
+    /// What a webhook said in its denial.
+    pub fn denial(&self) -> Option<&str> {
+        self.stderr.split_once(" denied the request: ").map(|(_, message)| message.trim_end())
+    }
+
+    /// The warnings that begin with the name of a policy.
+    pub fn warnings(&self, policy: &str) -> Vec<String> {
+        let lines = self.stderr.lines().filter_map(|line| line.strip_prefix("Warning: "));
+        lines.filter(|line| line.starts_with(policy)).map(str::to_owned).collect()
     }
 
     /// Panics unless it failed and said all of `fragments` on standard error.

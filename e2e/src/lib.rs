@@ -7,9 +7,16 @@
 mod cluster;
 mod model;
 mod pki;
+mod registry;
+mod review;
 mod wait;
+mod writers;
 
-pub use cluster::{Cluster, Kubectl, OWN_NAMESPACE, Said, Tenant, http_get, https_post, record, record_name};
+pub use cluster::{
+    Cluster, Kubectl, OWN_NAMESPACE, Said, Tenant, http_get, https_post, record, record_name, record_of,
+};
 pub use model::{Key, Model};
 pub use pki::{Leaf, Pki};
+pub use registry::Registry;
+pub use review::{Reviewed, address, ask, review};
 pub use wait::{Deadline, eventually};

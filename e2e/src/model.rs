@@ -1,7 +1,7 @@
 //! Models and keys: small real folders, signed by the real Python reference.
 
 use std::fs;
-use std::os::unix::fs::chown;
+use std::os::unix::fs::{chown, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -94,11 +94,43 @@ impl Model {
         self.signed(bundle, command.arg("--private_key").arg(key.private()))
     }
 
+    /// The same, with symbolic links followed.
+    pub fn sign_links(&self, key: &Key) -> &Self {
+        let mut command = signer("key");
+        self.signed("model.sig", command.arg("--allow_symlinks").arg("--private_key").arg(key.private()))
+    }
+
+    /// Signs all of it but these.
+    pub fn sign_without(&self, ignored: &[&str], key: &Key) -> &Self {
+        let mut command = signer("key");
+        for path in ignored {
+            command.arg("--ignore-paths").arg(self.root.join(path));
+        }
+        self.signed("model.sig", command.arg("--private_key").arg(key.private()))
+    }
+
+    /// Makes one of its files a symbolic link.
+    pub fn link(&self, name: &str, target: &str) {
+        let path = self.root.join(name);
+        if fs::symlink_metadata(&path).is_ok() {
+            fs::remove_file(&path).expect("to remove what was there");
+        }
+        symlink(target, path).expect("a link");
+    }
+
     /// Signs it with the reference and a certificate.
     pub fn certify_into(&self, bundle: &str, leaf: &Leaf) -> &Self {
         let mut command = signer("certificate");
         command.arg("--private_key").arg(&leaf.key).arg("--signing_certificate").arg(&leaf.certificate);
         self.signed(bundle, command.arg("--certificate_chain").arg(&leaf.chain))
+    }
+
+    /// Takes its bundle, `model.sig`, out of it.
+    pub fn take_bundle(&self) -> Vec<u8> {
+        let path = self.root.join("model.sig");
+        let bundle = fs::read(&path).expect("the bundle");
+        fs::remove_file(&path).expect("to take it out");
+        bundle
     }
 
     /// Every signer leaves out the bundles of all.

@@ -8,6 +8,8 @@ use crate::model::run;
 
 /// How long certificates are valid, in days: longer than any test.
 const DAYS: &str = "30";
+/// How long those are that have ended before anybody looks.
+const NO_DAYS: &str = "0";
 
 const CA: &str = "basicConstraints=critical,CA:TRUE\nkeyUsage=critical,keyCertSign,cRLSign\n";
 const LEAF: &str = "basicConstraints=critical,CA:FALSE\nkeyUsage=critical,digitalSignature\n";
@@ -33,8 +35,15 @@ impl Pki {
     /// A new one.
     pub fn generate() -> Self {
         let pki = Pki { folder: tempfile::tempdir().expect("a temporary folder") };
-        pki.certify("root", "/O=Acme/CN=Root", CA, None);
-        pki.certify("issuing", "/O=Acme/CN=Issuing CA", CA, Some("root"));
+        pki.certify("root", "/O=Acme/CN=Root", CA, DAYS, None);
+        pki.certify("issuing", "/O=Acme/CN=Issuing CA", CA, DAYS, Some("root"));
+        pki
+    }
+
+    /// One of which nothing is left but a root that has ended.
+    pub fn ended() -> Self {
+        let pki = Pki { folder: tempfile::tempdir().expect("a temporary folder") };
+        pki.certify("root", "/O=Acme/CN=Old root", CA, NO_DAYS, None);
         pki
     }
 
@@ -47,7 +56,7 @@ impl Pki {
     pub fn issue(&self, name: &str, purpose: &str) -> Leaf {
         let file: String = format!("{purpose}-{name}").chars().filter(char::is_ascii_alphanumeric).collect();
         let extensions = format!("{LEAF}extendedKeyUsage={purpose}\nsubjectAltName={name}\n");
-        self.certify(&file, "/O=Acme/CN=leaf", &extensions, Some("issuing"));
+        self.certify(&file, "/O=Acme/CN=leaf", &extensions, DAYS, Some("issuing"));
         Leaf {
             key: self.path(&format!("{file}.key")),
             certificate: self.path(&format!("{file}.crt")),
@@ -60,12 +69,12 @@ impl Pki {
     }
 
     /// Makes `NAME.key` and `NAME.crt`, signed by the issuer's key or by its own.
-    fn certify(&self, name: &str, subject: &str, extensions: &str, issuer: Option<&str>) {
+    fn certify(&self, name: &str, subject: &str, extensions: &str, days: &str, issuer: Option<&str>) {
         let (key, request, certificate) = (format!("{name}.key"), format!("{name}.csr"), format!("{name}.crt"));
         fs::write(self.path("extensions"), extensions).expect("a file");
         self.openssl(&["ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", &key]);
         self.openssl(&["req", "-new", "-key", &key, "-subj", subject, "-out", &request]);
-        let sign = ["x509", "-req", "-in", &request, "-days", DAYS, "-extfile", "extensions", "-out", &certificate];
+        let sign = ["x509", "-req", "-in", &request, "-days", days, "-extfile", "extensions", "-out", &certificate];
         match issuer {
             None => self.openssl(&[&sign[..], &["-signkey", &key]].concat()),
             Some(issuer) => {

@@ -1,7 +1,7 @@
 //! Annotations on Pods: they say where to look and what is expected, and admit nothing.
 
 use serde_json::{Value, json};
-use weighbridge_e2e::{Cluster, Deadline, Key, Model, Tenant, eventually, record_name};
+use weighbridge_e2e::{Cluster, Key, Model, Tenant, record_name};
 
 const SIGNATURE: &str = "signature.weighbridge.dev/model";
 const DIGEST: &str = "digest.weighbridge.dev/model";
@@ -16,29 +16,6 @@ fn annotated(tenant: &Tenant, name: &str, key: &str, value: &str) -> Value {
     let mut pod = tenant.pod(name, "model");
     pod["metadata"]["annotations"] = json!({ key: value });
     pod
-}
-
-fn served(tenant: &Tenant, pod: &Value) {
-    eventually("a Pod is let in", Deadline::seconds(90), || {
-        let said = tenant.kubectl().apply(pod);
-        if said.success { Ok(()) } else { Err(said.to_string()) }
-    });
-}
-
-fn refused(tenant: &Tenant, pod: &Value, fragments: &[&str]) {
-    eventually("a Pod is refused", Deadline::seconds(90), || {
-        let said = tenant.kubectl().apply(pod);
-        assert!(!said.success, "let in: {said}");
-        if fragments.iter().all(|part| said.stderr.contains(part)) { Ok(()) } else { Err(said.to_string()) }
-    });
-}
-
-/// The bundle of a model, taken out of it.
-fn taken_out(model: &Model) -> Vec<u8> {
-    let path = model.root().join("model.sig");
-    let bundle = std::fs::read(&path).expect("the bundle");
-    std::fs::remove_file(&path).expect("to take it out");
-    bundle
 }
 
 fn base64(bytes: &[u8], through: &str) -> String {
@@ -61,23 +38,23 @@ fn a_bundle_may_lie_in_the_volume_in_a_config_map_or_in_the_annotation() {
     let model = tenant.claim("model");
     model.sign_into("release.sig", &key).write("unrelated.sig", b"no bundle");
     std::fs::remove_file(model.root().join("unrelated.sig")).expect("to remove it");
-    served(&tenant, &annotated(&tenant, "in-volume", SIGNATURE, "volume:release.sig"));
+    tenant.served(&annotated(&tenant, "in-volume", SIGNATURE, "volume:release.sig"));
     std::fs::rename(model.root().join("release.sig"), model.root().join("model.sig")).expect("to rename it");
-    let bundle = taken_out(&model);
+    let bundle = model.take_bundle();
 
     let text = String::from_utf8(bundle.clone()).expect("text");
     let map = json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "bundles" }, "data": { "model.sig": text } });
     let in_map = annotated(&tenant, "in-map", SIGNATURE, "configmap:bundles/model.sig");
-    refused(&tenant, &in_map, &["[SourceMissing]", "ConfigMap bundles"]);
+    tenant.refused(&in_map, &["[SourceMissing]", "ConfigMap bundles"]);
     tenant.kubectl().apply(&map).expect_success();
-    served(&tenant, &in_map);
+    tenant.served(&in_map);
 
-    served(&tenant, &annotated(&tenant, "inline", SIGNATURE, &format!("inline:{}", base64(&bundle, "cat"))));
-    served(&tenant, &annotated(&tenant, "zipped", SIGNATURE, &format!("inline:{}", base64(&bundle, "gzip"))));
+    tenant.served(&annotated(&tenant, "inline", SIGNATURE, &format!("inline:{}", base64(&bundle, "cat"))));
+    tenant.served(&annotated(&tenant, "zipped", SIGNATURE, &format!("inline:{}", base64(&bundle, "gzip"))));
     let stranger = Model::small(tempfile::tempdir().expect("a folder").keep());
-    let foreign = taken_out(stranger.sign(&Key::generate()));
+    let foreign = stranger.sign(&Key::generate()).take_bundle();
     let hostile = annotated(&tenant, "foreign", SIGNATURE, &format!("inline:{}", base64(&foreign, "cat")));
-    refused(&tenant, &hostile, &["[UntrustedSigner]"]);
+    tenant.refused(&hostile, &["[UntrustedSigner]"]);
 }
 
 #[test]
@@ -166,8 +143,8 @@ fn a_hostile_annotation_changes_nothing_but_a_refusal() {
         said.expect_refusal(&[code, SIGNATURE]);
     }
     // The same name in this namespace is not there.
-    refused(&tenant, &annotated(&tenant, "own", SIGNATURE, "configmap:bundles/model.sig"), &["[SourceMissing]"]);
-    refused(&tenant, &annotated(&tenant, "noise", SIGNATURE, "inline:AAAA"), &["[MalformedBundle]"]);
+    tenant.refused(&annotated(&tenant, "own", SIGNATURE, "configmap:bundles/model.sig"), &["[SourceMissing]"]);
+    tenant.refused(&annotated(&tenant, "noise", SIGNATURE, "inline:AAAA"), &["[MalformedBundle]"]);
     tenant.kubectl().apply(&tenant.pod("plain", "model")).expect_success();
     assert_eq!(tenant.record("model"), ("True".into(), "Verified".into()), "the record is what it was");
 }

@@ -55,8 +55,7 @@ fn found(tenant: &Tenant) -> Value {
 /// Waits until a Pod is let in: a policy that trusts somebody new has the bundle read again.
 fn served(tenant: &Tenant, pod: &str) {
     eventually("a Pod is let in", Deadline::seconds(60), || {
-        let said = tenant.kubectl().apply(&tenant.pod(pod, "model"));
-        if said.success { Ok(()) } else { Err(said.to_string()) }
+        tenant.kubectl().apply(&tenant.pod(pod, "model")).succeeded()
     });
 }
 

@@ -3,35 +3,19 @@
 //! These tests disturb each other and everything else: they have a cluster of their own and run one after another.
 
 use std::process::Command;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
+use serde_json::json;
 use weighbridge_e2e::{
-    Cluster, Deadline, Key, OWN_NAMESPACE, Tenant, eventually, http_get, https_post, record, record_name,
+    Cluster, Deadline, Key, OWN_NAMESPACE, Reviewed, Tenant, address, ask, eventually, http_get, record, record_name,
+    review,
 };
 
 /// The chart's default for the Secret with the serving pair.
 const SERVING_SECRET: &str = "weighbridge-webhook-tls";
-
-/// One test at a time.
-fn alone() -> (MutexGuard<'static, ()>, Cluster) {
-    static TURN: Mutex<()> = Mutex::new(());
-    let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-    let cluster = Cluster::from_environment();
-    whole(&cluster);
-    (turn, cluster)
-}
-
-/// Waits until both replicas and the operator are ready.
-fn whole(cluster: &Cluster) {
-    eventually("weighbridge is whole", Deadline::seconds(120), || {
-        let counts = (cluster.pods_of("webhook").len(), cluster.pods_of("operator").len());
-        if counts == (2, 1) { Ok(()) } else { Err(format!("{counts:?} ready")) }
-    });
-}
 
 /// A tenant with a signed claim `good` and an unsigned one `bare`, both read.
 fn judged_tenant(cluster: &Cluster, purpose: &str) -> Tenant {
@@ -44,42 +28,13 @@ fn judged_tenant(cluster: &Cluster, purpose: &str) -> Tenant {
     tenant
 }
 
-/// The review that the API server sends when somebody makes this Pod.
-fn review(tenant: &Tenant, pod: &Value) -> String {
-    let mut object = pod.clone();
-    object["metadata"]["namespace"] = json!(tenant.namespace);
-    json!({
-        "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview",
-        "request": {
-            "uid": "7f0b2891-916f-4ed6-b7cd-27bff1815a8c", "dryRun": true, "operation": "CREATE",
-            "kind": { "group": "", "version": "v1", "kind": "Pod" },
-            "requestKind": { "group": "", "version": "v1", "kind": "Pod" },
-            "resource": { "group": "", "version": "v1", "resource": "pods" },
-            "requestResource": { "group": "", "version": "v1", "resource": "pods" },
-            "name": pod["metadata"]["name"], "namespace": tenant.namespace, "options": null, "oldObject": null,
-            "userInfo": { "username": "somebody", "groups": ["system:authenticated"] }, "object": object,
-        },
-    })
-    .to_string()
-}
-
-fn address(pod: &Value) -> String {
-    pod["status"]["podIP"].as_str().expect("an address").to_owned()
-}
-
-/// The response to a review, straight from one replica.
-fn ask(address: &str, review: &str) -> Value {
-    let (status, body) = https_post(&format!("https://{address}:8443/validate?timeout=10s"), review);
-    assert_eq!(status, 200, "{body}");
-    serde_json::from_str::<Value>(&body).expect("JSON")["response"].clone()
-}
-
 #[test]
 fn the_webhook_decides_without_the_api_server_and_stops_when_it_knows_too_little() {
-    let (_turn, cluster) = alone();
+    let (_turn, cluster) = Cluster::alone();
     let tenant = judged_tenant(&cluster, "offline");
     let replica = address(&cluster.pods_of("webhook")[0]);
-    let (good, bare) = (review(&tenant, &tenant.pod("a", "good")), review(&tenant, &tenant.pod("b", "bare")));
+    let [good, bare] =
+        ["good", "bare"].map(|it| review(Reviewed::Create, &tenant.namespace, &tenant.pod(it, it), None));
     let before = (ask(&replica, &good), ask(&replica, &bare));
     assert_eq!((&before.0["allowed"], &before.1["allowed"]), (&json!(true), &json!(false)));
 
@@ -101,12 +56,12 @@ fn the_webhook_decides_without_the_api_server_and_stops_when_it_knows_too_little
         let answer = ask(&replica, &good);
         if answer == before.0 { Ok(()) } else { Err(answer.to_string()) }
     });
-    whole(&cluster);
+    cluster.whole();
 }
 
 #[test]
 fn a_webhook_that_cannot_watch_is_never_ready() {
-    let (_turn, cluster) = alone();
+    let (_turn, cluster) = Cluster::alone();
     // The same program with an account that may not list anything: a copy of the real Deployment's Pod.
     let pods = cluster.pods_of("webhook");
     let mut pod =
@@ -137,7 +92,7 @@ fn a_webhook_that_cannot_watch_is_never_ready() {
 
 #[test]
 fn a_restarted_operator_goes_on_with_the_pods_that_wait() {
-    let (_turn, cluster) = alone();
+    let (_turn, cluster) = Cluster::alone();
     let (tenant, key) = (cluster.tenant("resumed", &[]), Key::generate());
     let mut policy = tenant.policy(&key);
     policy["spec"]["unknown"] = json!("Hold");
@@ -151,14 +106,10 @@ fn a_restarted_operator_goes_on_with_the_pods_that_wait() {
     assert_eq!(tenant.settled("bare").1, "Unsigned");
     let uid = tenant.kubectl().get("pod", "chat")["metadata"]["uid"].clone();
 
-    cluster.own().run(&["scale", "deployment", "weighbridge-operator", "--replicas=0"]).expect_success();
-    eventually("the operator is gone", Deadline::seconds(60), || match cluster.pods_of("operator").len() {
-        0 => Ok(()),
-        left => Err(format!("{left} Pods")),
-    });
+    cluster.dismiss_operator();
     model.sign(&key);
-    cluster.own().run(&["scale", "deployment", "weighbridge-operator", "--replicas=1"]).expect_success();
-    whole(&cluster);
+    cluster.recall_operator();
+    cluster.whole();
     // Nobody watched for a while, so what is on the claim is read again.
     eventually("the Pod that waited runs", Deadline::seconds(120), || {
         let pod = tenant.kubectl().get("pod", "chat");
@@ -169,11 +120,19 @@ fn a_restarted_operator_goes_on_with_the_pods_that_wait() {
 
 #[test]
 fn nothing_else_stops_when_weighbridge_is_away() {
-    let (_turn, cluster) = alone();
+    let (_turn, cluster) = Cluster::alone();
     let tenant = judged_tenant(&cluster, "away");
     tenant.kubectl().apply(&tenant.deployment("chat", "good")).expect_success();
     tenant.kubectl().run(&["wait", "--for=condition=Available", "--timeout=60s", "deployment/chat"]).expect_success();
     let bystander = cluster.tenant("bystander", &[]);
+    let tried = ["Audit", "Warn"].map(|action| {
+        let tried = cluster.tenant(&format!("tried-{}", action.to_lowercase()), &[]);
+        let mut policy = tried.policy(&Key::generate());
+        policy["spec"]["validationActions"] = json!([action]);
+        tried.enforce(&policy);
+        tried.claim("bare");
+        tried
+    });
 
     cluster.own().run(&["scale", "deployment", "--all", "--replicas=0"]).expect_success();
     // API servers keep idle connections for 90 s, and replicas wait for them: 140 s is what the chart grants.
@@ -189,6 +148,13 @@ fn nothing_else_stops_when_weighbridge_is_away() {
     bystander.kubectl().apply(&pod).expect_success();
     let ready = ["wait", "--for=condition=Ready", "--timeout=60s", "pod/free"];
     bystander.kubectl().run(&ready).expect_success();
+    // And where one is tried out.
+    for tried in &tried {
+        let said = tried.kubectl().create(&tried.pod("free", "bare"));
+        assert!(said.success && said.stderr.is_empty(), "{said}");
+        tried.kubectl().run(&ready).expect_success();
+        tried.kubectl().create(&tried.deployment("chat", "bare")).expect_success();
+    }
     let system = cluster.kubectl().run(&[
         "--namespace=kube-system",
         "run",
@@ -223,24 +189,22 @@ fn nothing_else_stops_when_weighbridge_is_away() {
     tenant.kubectl().run(&["delete", "deployment", "chat", "--timeout=60s"]).expect_success();
 
     cluster.own().run(&["scale", "deployment", "weighbridge-webhook", "--replicas=2"]).expect_success();
-    cluster.own().run(&["scale", "deployment", "weighbridge-operator", "--replicas=1"]).expect_success();
-    whole(&cluster);
+    cluster.recall_operator();
+    cluster.whole();
     // Nobody watched for a while, so what is on the claim is read again first.
     eventually("a signed model is admitted again", Deadline::seconds(60), || {
-        let said = tenant.kubectl().apply(&tenant.pod("new", "good"));
-        if said.success { Ok(()) } else { Err(said.to_string()) }
+        tenant.kubectl().apply(&tenant.pod("new", "good")).succeeded()
     });
 }
 
 #[test]
 fn all_pods_deleted_at_once_come_back_by_themselves() {
-    let (_turn, cluster) = alone();
+    let (_turn, cluster) = Cluster::alone();
     let tenant = judged_tenant(&cluster, "wiped");
     cluster.own().run(&["delete", "pods", "--all", "--grace-period=0", "--force", "--wait=false"]).expect_success();
-    whole(&cluster);
+    cluster.whole();
     eventually("a signed model is admitted again", Deadline::seconds(60), || {
-        let said = tenant.kubectl().apply(&tenant.pod("chat", "good"));
-        if said.success { Ok(()) } else { Err(said.to_string()) }
+        tenant.kubectl().apply(&tenant.pod("chat", "good")).succeeded()
     });
     assert!(!tenant.kubectl().apply(&tenant.pod("other", "bare")).success);
 }
@@ -261,7 +225,7 @@ fn reinstall(cluster: &Cluster, values: &[&str]) {
     ]);
     let output = helm.args(values.iter().flat_map(|value| ["--set", value])).output().expect("helm");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    whole(cluster);
+    cluster.whole();
     eventually("the operator with these values leads", Deadline::seconds(60), || {
         let holder = cluster.own().get("lease", "weighbridge-operator")["spec"]["holderIdentity"].clone();
         let operators = cluster.pods_of("operator");
@@ -272,7 +236,7 @@ fn reinstall(cluster: &Cluster, values: &[&str]) {
 
 #[test]
 fn a_verifier_that_takes_too_long_or_too_much_has_failed_and_says_why() {
-    let (_turn, cluster) = alone();
+    let (_turn, cluster) = Cluster::alone();
     let (tenant, key) = (cluster.tenant("exhausted", &[]), Key::generate());
     tenant.enforce(&tenant.policy(&key));
     tenant.claim("slow").sign(&key);
@@ -301,7 +265,7 @@ fn a_verifier_that_takes_too_long_or_too_much_has_failed_and_says_why() {
 
 #[test]
 fn a_result_about_a_claim_that_was_swapped_since_is_thrown_away() {
-    let (_turn, cluster) = alone();
+    let (_turn, cluster) = Cluster::alone();
     let (tenant, key) = (cluster.tenant("swapped-late", &[]), Key::generate());
     let attacker = tenant.attacker();
     tenant.enforce(&tenant.policy(&key));
@@ -313,11 +277,7 @@ fn a_result_about_a_claim_that_was_swapped_since_is_thrown_away() {
     deployment["spec"]["template"]["spec"]["nodeSelector"] = json!({ &nowhere: "yes" });
     tenant.kubectl().apply(&deployment).expect_success();
     let verifier = tenant.verifier();
-    cluster.own().run(&["scale", "deployment", "weighbridge-operator", "--replicas=0"]).expect_success();
-    eventually("the operator is away", Deadline::seconds(60), || {
-        let pods = cluster.own().run(&["get", "pods", "--output=name"]).stdout;
-        if pods.contains("operator") { Err(pods) } else { Ok(()) }
-    });
+    cluster.dismiss_operator();
     cluster.kubectl().run(&["label", "node", "node-1", &format!("{nowhere}=yes")]).expect_success();
     let phase = "--for=jsonpath={.status.phase}=Succeeded";
     tenant.kubectl().run(&["wait", phase, "--timeout=60s", "pod", &verifier]).expect_success();
@@ -344,7 +304,7 @@ fn a_result_about_a_claim_that_was_swapped_since_is_thrown_away() {
     let report = tenant.kubectl().get("pod", &verifier)["status"]["containerStatuses"][0]["state"].to_string();
     assert!(report.contains("Verified"), "nothing to believe: {report}");
 
-    cluster.own().run(&["scale", "deployment", "weighbridge-operator", "--replicas=1"]).expect_success();
+    cluster.recall_operator();
     let read = eventually("the claim that is there now is read", Deadline::seconds(120), || {
         let (verified, reason) = tenant.condition("modelverification", &record_name("model", ""), "Verified");
         let record = tenant.kubectl().get("modelverification", &record_name("model", ""));
@@ -354,7 +314,7 @@ fn a_result_about_a_claim_that_was_swapped_since_is_thrown_away() {
     assert_eq!(read["status"]["source"]["claimUid"], uid(), "{read}");
     tenant.kubectl().apply(&tenant.pod("other", "model")).expect_refusal(&["[Unsigned]"]);
     cluster.kubectl().run(&["label", "node", "node-1", &format!("{nowhere}-")]).expect_success();
-    whole(&cluster);
+    cluster.whole();
 }
 
 /// A call that failed.
@@ -411,14 +371,14 @@ impl Stream {
 
 #[test]
 fn a_replica_that_is_deleted_in_order_loses_no_call() {
-    let (_turn, cluster) = alone();
+    let (_turn, cluster) = Cluster::alone();
     let tenant = judged_tenant(&cluster, "rolling");
     let stream = Stream::start(&tenant);
     stream.pass(20);
     let victim = cluster.pods_of("webhook")[0]["metadata"]["name"].as_str().expect("a name").to_owned();
     // API servers keep idle connections for 90 s, and it waits for them.
     cluster.own().run(&["delete", "pod", &victim, "--timeout=180s"]).expect_success();
-    whole(&cluster);
+    cluster.whole();
     stream.pass(20);
     let failed = stream.end();
     assert!(failed.is_empty(), "{failed:?}");
@@ -426,13 +386,13 @@ fn a_replica_that_is_deleted_in_order_loses_no_call() {
 
 #[test]
 fn a_replica_that_is_killed_fails_closed_and_not_for_long() {
-    let (_turn, cluster) = alone();
+    let (_turn, cluster) = Cluster::alone();
     let tenant = judged_tenant(&cluster, "killed");
     let stream = Stream::start(&tenant);
     stream.pass(20);
     let victim = cluster.pods_of("webhook")[0]["metadata"]["name"].as_str().expect("a name").to_owned();
     cluster.own().run(&["delete", "pod", &victim, "--grace-period=0", "--force", "--wait=false"]).expect_success();
-    whole(&cluster);
+    cluster.whole();
     stream.pass(20);
     let failed = stream.end();
     assert!(failed.iter().all(|call| call.said.contains("failed calling webhook")), "{failed:?}");
@@ -444,7 +404,7 @@ fn a_replica_that_is_killed_fails_closed_and_not_for_long() {
 
 #[test]
 fn the_serving_pair_is_renewed_under_load_without_a_failed_call() {
-    let (_turn, cluster) = alone();
+    let (_turn, cluster) = Cluster::alone();
     let tenant = judged_tenant(&cluster, "renewed");
     let stream = Stream::start(&tenant);
     stream.pass(20);

@@ -158,8 +158,7 @@ fn a_key_that_is_added_later_counts_from_then_on() {
     policy["spec"]["authorities"][0]["name"] = json!("newcomer");
     tenant.enforce(&policy);
     eventually("the new key counts", Deadline::seconds(60), || {
-        let said = tenant.kubectl().apply(&tenant.pod("chat", "model"));
-        if said.success { Ok(()) } else { Err(said.to_string()) }
+        tenant.kubectl().apply(&tenant.pod("chat", "model")).succeeded()
     });
 }
 

@@ -25,23 +25,6 @@ fn pod_at(tenant: &Tenant, name: &str, claim: &str, path: &str) -> Value {
     pod
 }
 
-/// Waits until a Pod is let in: the first that asks has records made.
-fn served(tenant: &Tenant, pod: &Value) {
-    eventually("a Pod is let in", Deadline::seconds(90), || {
-        let said = tenant.kubectl().apply(pod);
-        if said.success { Ok(()) } else { Err(said.to_string()) }
-    });
-}
-
-/// Waits until a Pod is refused for this reason.
-fn refused(tenant: &Tenant, pod: &Value, fragments: &[&str]) {
-    eventually("a Pod is refused", Deadline::seconds(90), || {
-        let said = tenant.kubectl().apply(pod);
-        assert!(!said.success, "let in: {said}");
-        if fragments.iter().all(|part| said.stderr.contains(part)) { Ok(()) } else { Err(said.to_string()) }
-    });
-}
-
 #[test]
 fn each_model_has_its_own_bundle_and_record() {
     let (tenant, key) = tenant("several");
@@ -57,8 +40,8 @@ fn each_model_has_its_own_bundle_and_record() {
     tenant.kubectl().apply(&tenant.pod("above", "shelf")).expect_success();
     tenant.kubectl().apply(&pod_at(&tenant, "at", "shelf", "llama")).expect_success();
     tenant.kubectl().apply(&pod_at(&tenant, "below", "shelf", "llama/weights")).expect_success();
-    served(&tenant, &pod_at(&tenant, "between", "shelf", "team"));
-    served(&tenant, &tenant.deployment("both", "shelf"));
+    tenant.served(&pod_at(&tenant, "between", "shelf", "team"));
+    tenant.served(&tenant.deployment("both", "shelf"));
     eventually("the status of the workload names both models", Deadline::seconds(60), || {
         let status = tenant.kubectl().get("workloadverification", "deployment-both")["status"].clone();
         let sources: Vec<&str> = (status["models"].as_array().into_iter().flatten())
@@ -78,7 +61,7 @@ fn the_first_pod_has_all_of_them_read() {
     second["volumeMounts"][0]["subPath"] = json!("phi");
     pod["spec"]["containers"].as_array_mut().expect("containers").push(second);
     tenant.kubectl().apply(&pod).expect_refusal(&["NotVerifiedYet"]);
-    served(&tenant, &pod);
+    tenant.served(&pod);
 }
 
 #[test]
@@ -88,14 +71,14 @@ fn what_belongs_to_no_model_is_unsigned() {
     volume.write(".git/config", b"[core]");
     assert_eq!(tenant.record("shelf"), ("False".into(), "UnsignedFiles".into()));
     tenant.kubectl().apply(&tenant.pod("above", "shelf")).expect_refusal(&["[UnsignedFiles]", ".git/config"]);
-    served(&tenant, &pod_at(&tenant, "at", "shelf", "llama"));
+    tenant.served(&pod_at(&tenant, "at", "shelf", "llama"));
 
     let other = models(&tenant, "within", &key, &["llama", "phi"]);
     other.write("phi/.git/config", b"[core]");
     other.write("phi/extra.bin", b"x");
-    refused(&tenant, &tenant.pod("whole", "within"), &["[UnsignedFiles]", "model phi"]);
-    refused(&tenant, &pod_at(&tenant, "phi", "within", "phi"), &["[UnsignedFiles]"]);
-    served(&tenant, &pod_at(&tenant, "llama", "within", "llama"));
+    tenant.refused(&tenant.pod("whole", "within"), &["[UnsignedFiles]", "model phi"]);
+    tenant.refused(&pod_at(&tenant, "phi", "within", "phi"), &["[UnsignedFiles]"]);
+    tenant.served(&pod_at(&tenant, "llama", "within", "llama"));
 }
 
 #[test]
@@ -103,9 +86,9 @@ fn one_model_that_is_refused_refuses_the_folder_and_no_other() {
     let (tenant, key) = tenant("one-bad");
     let volume = models(&tenant, "shelf", &key, &["llama", "phi"]);
     Model::small(volume.root().join("foreign")).sign(&Key::generate());
-    refused(&tenant, &tenant.pod("above", "shelf"), &["[UntrustedSigner]", "model foreign"]);
-    served(&tenant, &pod_at(&tenant, "llama", "shelf", "llama"));
-    refused(&tenant, &pod_at(&tenant, "foreign", "shelf", "foreign"), &["[UntrustedSigner]"]);
+    tenant.refused(&tenant.pod("above", "shelf"), &["[UntrustedSigner]", "model foreign"]);
+    tenant.served(&pod_at(&tenant, "llama", "shelf", "llama"));
+    tenant.refused(&pod_at(&tenant, "foreign", "shelf", "foreign"), &["[UntrustedSigner]"]);
 }
 
 #[test]
@@ -119,11 +102,11 @@ fn two_claims_over_one_store_are_read_each_and_written_together() {
     let twin = json!({ "apiVersion": "v1", "kind": "PersistentVolume", "metadata": { "name": name }, "spec": spec });
     tenant.kubectl().apply(&twin).expect_success();
     tenant.bind("second", &name);
-    served(&tenant, &tenant.pod("one", "first"));
-    served(&tenant, &tenant.pod("two", "second"));
+    tenant.served(&tenant.pod("one", "first"));
+    tenant.served(&tenant.pod("two", "second"));
     volume.write("llama/config.json", b"{}");
     let writer = tenant.writer("loader", "second", "echo x > /models/llama/extra");
     tenant.kubectl().run(&["delete", "pod", "one", "two", "--timeout=60s"]).expect_success();
     tenant.kubectl().apply(&writer).expect_success();
-    refused(&tenant, &tenant.pod("one", "first"), &["[ContentMismatch]"]);
+    tenant.refused(&tenant.pod("one", "first"), &["[ContentMismatch]"]);
 }

@@ -27,11 +27,6 @@ fn serving(purpose: &str) -> (Tenant, Key) {
     (tenant, key)
 }
 
-fn phase(tenant: &Tenant, pod: &str, phase: &str) {
-    let phase = format!("--for=jsonpath={{.status.phase}}={phase}");
-    tenant.kubectl().run(&["wait", &phase, "--timeout=90s", &format!("pod/{pod}")]).expect_success();
-}
-
 /// Whether our gate holds a Pod.
 fn is_held(pod: &Value) -> bool {
     pod["spec"]["schedulingGates"].to_string().contains("weighbridge.dev/verification")
@@ -48,18 +43,6 @@ fn event_on(tenant: &Tenant, pod: &str, note: &str) -> Value {
         let found = events.iter().find(|event| event["note"].as_str().is_some_and(|it| it.contains(note)));
         found.cloned().ok_or_else(|| format!("«{note}» not in {events:?}"))
     })
-}
-
-/// The object of the store behind a claim of a tenant.
-fn store(tenant: &Tenant, claim: &str) -> Value {
-    let folder = format!("/{}-{claim}", tenant.namespace);
-    let stores = tenant.cluster().own().list("backingstores");
-    let ours = |store: &&Value| store["spec"]["identity"].as_str().is_some_and(|identity| identity.ends_with(&folder));
-    stores.iter().find(ours).cloned().unwrap_or_default()
-}
-
-fn writers(tenant: &Tenant, claim: &str) -> Vec<Value> {
-    store(tenant, claim)["status"]["writers"].as_array().cloned().unwrap_or_default()
 }
 
 /// Mounts another claim into a Pod, read-only, at a path of its name.
@@ -93,10 +76,10 @@ fn nobody_alters_a_model_and_then_restarts_its_server() {
     tenant.kubectl().run(&["rollout", "restart", "deployment/chat"]).expect_success();
     tenant.kubectl().run(&["rollout", "status", "deployment/chat", "--timeout=60s"]).expect_success();
     assert!(is_held(&tenant.kubectl().get("pod", "alter")));
-    assert!(writers(&tenant, "model").is_empty(), "it is not its turn");
+    assert!(tenant.writers("model").is_empty(), "it is not its turn");
 
     tenant.kubectl().run(&["scale", "deployment/chat", "--replicas=0"]).expect_success();
-    phase(&tenant, "alter", "Succeeded");
+    tenant.phase("alter", "Succeeded");
     eventually("what it wrote is found", SOON, || {
         let (status, reason) = tenant.condition("modelverification", &record_name("model", ""), "Verified");
         if reason == "ContentMismatch" { Ok(()) } else { Err(format!("{status} {reason}")) }
@@ -112,23 +95,20 @@ fn a_writer_runs_once_everybody_refuses_readers() {
     assert_eq!(tenant.record("model").0, "True");
     tenant.kubectl().apply(&tenant.writer("loader", "model", "sleep 1000000")).expect_success();
     assert!(!tenant.kubectl().get("pod", "loader")["metadata"]["finalizers"].is_null());
-    phase(&tenant, "loader", "Running");
+    tenant.phase("loader", "Running");
     // It runs, so every replica knows: whichever is asked refuses.
     for attempt in 0..8 {
         let said = tenant.kubectl().create(&tenant.pod(&format!("early-{attempt}"), "model"));
         said.expect_refusal(&["[BeingWritten]"]);
     }
-    assert_eq!(writers(&tenant, "model").len(), 1);
+    assert_eq!(tenant.writers("model").len(), 1);
     // A record that is deleted forgets nobody.
     tenant.kubectl().run(&["delete", "modelverification", "--all"]).expect_success();
     refused(&tenant.kubectl(), &tenant.pod("forgotten", "model"), "BeingWritten");
 
     tenant.kubectl().run(&["delete", "pod", "loader", "--timeout=60s"]).expect_success();
-    eventually("the model serves again", SOON, || {
-        let said = tenant.kubectl().create(&tenant.pod("late", "model"));
-        if said.success { Ok(()) } else { Err(said.to_string()) }
-    });
-    assert!(writers(&tenant, "model").is_empty());
+    eventually("the model serves again", SOON, || tenant.kubectl().create(&tenant.pod("late", "model")).succeeded());
+    assert!(tenant.writers("model").is_empty());
 }
 
 #[test]
@@ -142,7 +122,7 @@ fn what_loads_and_what_serves_a_model_can_be_applied_at_once() {
     read_also(&mut loader, "staged");
     let both = json!({ "apiVersion": "v1", "kind": "List", "items": [loader, tenant.deployment("chat", "model")] });
     tenant.kubectl().apply(&both).expect_success();
-    phase(&tenant, "loader", "Succeeded");
+    tenant.phase("loader", "Succeeded");
     eventually("what was loaded is verified", SOON, || {
         let (status, reason) = tenant.condition("modelverification", &record_name("model", ""), "Verified");
         if status == "True" { Ok(()) } else { Err(format!("{status} {reason}")) }
@@ -167,21 +147,13 @@ fn a_pod_that_writes_one_claim_is_judged_for_the_other_that_it_reads() {
 fn the_way_by_another_claim_in_another_namespace_is_the_same() {
     let (tenant, _) = serving("theirs");
     let (other, _) = self::tenant("ours");
-    let folder = tenant.cluster().volumes().join(format!("{}-model", tenant.namespace));
-    let volume = format!("{}-mirror", other.namespace);
-    let mut persistent = tenant.kubectl().get("persistentvolume", &format!("{}-model", tenant.namespace));
-    persistent["metadata"] = json!({ "name": volume });
-    persistent["spec"]["claimRef"] = json!({ "namespace": other.namespace, "name": "mirror" });
-    persistent["status"] = Value::Null;
-    assert_eq!(persistent["spec"]["local"]["path"], json!(folder));
-    other.kubectl().apply(&persistent).expect_success();
-    other.bind("mirror", &volume);
+    other.mirror("mirror", &tenant, "model");
 
     other.kubectl().apply(&other.writer("alter", "mirror", "sleep 1000000")).expect_success();
     let event = event_on(&other, "alter", "of other namespaces");
     assert!(!event.to_string().contains("chat"), "whose Pods these are is not its business: {event}");
     tenant.kubectl().run(&["scale", "deployment/chat", "--replicas=0"]).expect_success();
-    phase(&other, "alter", "Running");
+    other.phase("alter", "Running");
     let said = tenant.kubectl().create(&tenant.pod("late", "model"));
     said.expect_refusal(&["[BeingWritten]", "a Pod of another namespace"]);
 }
@@ -195,18 +167,18 @@ fn a_writer_cannot_be_deleted_unseen() {
     let mut writer = tenant.writer("stubborn", "model", "trap '' TERM; while true; do sleep 1; done");
     writer["spec"]["terminationGracePeriodSeconds"] = json!(600);
     tenant.kubectl().apply(&writer).expect_success();
-    phase(&tenant, "stubborn", "Running");
+    tenant.phase("stubborn", "Running");
     tenant
         .attacker()
         .run(&["delete", "pod", "stubborn", "--grace-period=0", "--force", "--wait=false"])
         .expect_success();
     eventually("it is gone when its kubelet said so", SOON, || {
         let pod = tenant.kubectl().get("pod", "stubborn");
-        assert!(!writers(&tenant, "model").iter().any(|writer| writer["vanished"] == true), "{pod}");
+        assert!(!tenant.writers("model").iter().any(|writer| writer["vanished"] == true), "{pod}");
         if pod.is_null() { Ok(()) } else { Err(pod["status"].to_string()) }
     });
     eventually("nobody writes", SOON, || {
-        let writers = writers(&tenant, "model");
+        let writers = tenant.writers("model");
         if writers.is_empty() { Ok(()) } else { Err(format!("{writers:?}")) }
     });
     // One that never ran leaves nothing behind either.
@@ -218,10 +190,7 @@ fn a_writer_cannot_be_deleted_unseen() {
         if is_held(&pod) { Err(pod["spec"].to_string()) } else { Ok(()) }
     });
     tenant.kubectl().run(&["delete", "pod", "nowhere", "--timeout=60s"]).expect_success();
-    eventually("the model serves again", SOON, || {
-        let said = tenant.kubectl().create(&tenant.pod("late", "model"));
-        if said.success { Ok(()) } else { Err(said.to_string()) }
-    });
+    eventually("the model serves again", SOON, || tenant.kubectl().create(&tenant.pod("late", "model")).succeeded());
 }
 
 #[test]
@@ -229,23 +198,51 @@ fn a_writer_from_before_that_vanishes_counts_until_a_person_says_otherwise() {
     let (tenant, key) = (Cluster::from_environment().tenant("before", &[]), Key::generate());
     tenant.claim("model").sign(&key);
     tenant.kubectl().apply(&tenant.writer("old", "model", "sleep 1000000")).expect_success();
-    phase(&tenant, "old", "Running");
+    tenant.phase("old", "Running");
     tenant.enforce(&tenant.policy(&key));
     refused(&tenant.kubectl(), &tenant.pod("early", "model"), "BeingWritten");
     // It has no finalizer of ours, so nobody sees how it ends.
     tenant.kubectl().run(&["delete", "pod", "old", "--grace-period=0", "--force"]).expect_success();
     eventually("it has vanished", SOON, || {
-        let writers = writers(&tenant, "model");
+        let writers = tenant.writers("model");
         if writers.iter().any(|writer| writer["vanished"] == true) { Ok(()) } else { Err(format!("{writers:?}")) }
     });
     tenant.kubectl().create(&tenant.pod("still", "model")).expect_refusal(&["[BeingWritten]"]);
-    let name = store(&tenant, "model")["metadata"]["name"].as_str().expect("a name").to_owned();
+    let name = tenant.store("model")["metadata"]["name"].as_str().expect("a name").to_owned();
     let annotation = "weighbridge.dev/clear-writers=1";
     tenant.cluster().own().run(&["annotate", "backingstore", &name, annotation]).expect_success();
-    eventually("the model serves", SOON, || {
+    eventually("the model serves", SOON, || tenant.kubectl().create(&tenant.pod("late", "model")).succeeded());
+}
+
+#[test]
+fn a_writer_that_runs_when_a_policy_comes_to_deny_counts_from_then_on() {
+    let (tenant, key) = (Cluster::from_environment().tenant("arming", &[]), Key::generate());
+    let model = tenant.claim("model");
+    model.sign(&key);
+    let mut policy = tenant.policy(&key);
+    policy["spec"]["validationActions"] = json!(["Audit"]);
+    tenant.enforce(&policy);
+    assert_eq!(tenant.record("model").0, "True");
+    // Nobody gates it, for nothing is refused here yet.
+    let when_told = format!("until [ -e /models/go ]; do sleep 0.2; done; rm /models/go; {ALTER}");
+    tenant.kubectl().apply(&tenant.writer("old", "model", &when_told)).expect_success();
+    tenant.phase("old", "Running");
+    let old = tenant.kubectl().get("pod", "old");
+    assert!(!is_held(&old) && old["metadata"]["finalizers"].is_null(), "{old}");
+    policy["spec"]["validationActions"] = json!(["Deny"]);
+    tenant.enforce(&policy);
+    refused(&tenant.kubectl(), &tenant.pod("early", "model"), "BeingWritten");
+    assert_eq!(tenant.writers("model").len(), 1);
+
+    let before = tenant.epoch("model");
+    model.write("go", b"");
+    tenant.phase("old", "Succeeded");
+    eventually("what it wrote is found", SOON, || {
         let said = tenant.kubectl().create(&tenant.pod("late", "model"));
-        if said.success { Ok(()) } else { Err(said.to_string()) }
+        assert!(!said.success, "a reader of what was altered is let in");
+        if said.stderr.contains("[ContentMismatch]") { Ok(()) } else { Err(said.to_string()) }
     });
+    assert!(tenant.epoch("model") > before && tenant.writers("model").is_empty());
 }
 
 #[test]
@@ -329,8 +326,7 @@ fn a_container_that_has_written_is_not_started_again_by_another_image() {
         if pod["metadata"]["finalizers"].is_null() { Ok(()) } else { Err(pod["status"].to_string()) }
     });
     eventually("the model serves while the sidecar runs on", SOON, || {
-        let said = tenant.kubectl().create(&tenant.pod("chat", "model"));
-        if said.success { Ok(()) } else { Err(said.to_string()) }
+        tenant.kubectl().create(&tenant.pod("chat", "model")).succeeded()
     });
     let image = |container: &str| format!("{container}={}", tenant.cluster().busybox().replace("busybox", "other"));
     let set = |container: &str| tenant.kubectl().run(&["set", "image", "pod/loader", &image(container)]);
@@ -397,7 +393,7 @@ fn race(tenant: &Tenant, key: &Key, claim: &str, served: &AtomicU32) {
             served.fetch_add(1, Ordering::Relaxed);
         }
         let loader = loader["metadata"]["name"].as_str().expect("a name");
-        phase(tenant, loader, "Succeeded");
+        tenant.phase(loader, "Succeeded");
         let expected = if byte == original { "Verified" } else { "ContentMismatch" };
         eventually("what the loader left is known", SOON, || {
             let (_, reason) = tenant.condition("modelverification", &record_name(claim, ""), "Verified");

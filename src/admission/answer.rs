@@ -200,8 +200,16 @@ fn causes(decision: &Decision) -> Vec<StatusCause> {
     denying.map(cause).collect()
 }
 
-/// Writes down what was answered.
+/// Writes down what was answered. Most answers leave nothing to say, and then it costs nothing.
 pub(super) fn log(request: &Request, answer: &Answer) {
+    let remarkable = match answer {
+        Answer::Passed(_) => false,
+        Answer::Rejected(_) => true,
+        Answer::Decided(decision) => !decision.violations.is_empty(),
+    };
+    if !remarkable && !tracing::enabled!(tracing::Level::DEBUG) {
+        return;
+    }
     let about = tracing::info_span!(
         "review",
         uid = request.uid,

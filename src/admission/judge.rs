@@ -16,8 +16,8 @@ use crate::decision::{Decision, Evidence, decide};
 use crate::index::Snapshot;
 use crate::workload::{CustomKinds, Extract, ModelUse, Source};
 
-/// How long a request waits for the watches to bring a namespace or claim that was made just before it. They are behind
-/// by a few milliseconds, as a rule; half a second is what a person who applies a folder of files does not notice.
+/// How long a request waits for the watches to bring a namespace or claim that was made just before it, or for a replica
+/// that has just started to be sure of what it knows; for one that has read nothing yet it waits longer. Watches are behind by a few milliseconds, as a rule; half a second is what a person who applies a folder of files does not notice.
 const INDEX_WAIT: Duration = Duration::from_millis(500);
 
 /// How many records a namespace may have before the webhook asks for no more of them. A person who has 256 model folders
@@ -68,13 +68,21 @@ impl Judge {
 
     /// Decides about an object, before `deadline`.
     pub(super) async fn judge(&self, extract: &Extract, deadline: Instant) -> Result<Judged, Rejection> {
-        let patience = deadline.min(Instant::now() + INDEX_WAIT);
         let namespace = &extract.subject.namespace;
+        // Whoever asks a replica that is not ready yet gets no wrong answer for it, only a late one.
+        let index_due = deadline.checked_sub(INDEX_WAIT).unwrap_or(deadline);
+        if self.wait(index_due, |snapshot| snapshot.version > 0).await.is_none() {
+            return Err(not_observed(namespace));
+        }
+        let patience = deadline.min(Instant::now() + INDEX_WAIT);
         // A cluster-scoped object lies in none.
-        let knows = |snapshot: &Snapshot| {
-            snapshot.version > 0 && (namespace.is_empty() || snapshot.evidence.namespaces.contains_key(namespace))
+        let knows = |snapshot: &Snapshot| namespace.is_empty() || snapshot.evidence.namespaces.contains_key(namespace);
+        // A replica that has just started takes its Lease in a moment. One that has lost it says what it does not know.
+        let vouched = |snapshot: &Snapshot| knows(snapshot) && snapshot.evidence.observed_at.is_some();
+        let snapshot = match self.wait(patience, vouched).await {
+            Some(snapshot) => snapshot,
+            None => Some(self.now()).filter(|snapshot| knows(snapshot)).ok_or_else(|| not_observed(namespace))?,
         };
-        let snapshot = self.wait(patience, knows).await.ok_or_else(|| not_observed(namespace))?;
         let decision = (self.decide)(&snapshot, extract, (self.clock)());
         if !misses_a_claim(&decision) || knows_claims(&snapshot.evidence, extract) {
             return Ok(judged(decision, extract, &snapshot));
@@ -82,9 +90,13 @@ impl Judge {
         // Decided again in any case: whatever else has come meanwhile counts too.
         let snapshot = match self.wait(patience, |snapshot| knows_claims(&snapshot.evidence, extract)).await {
             Some(snapshot) => snapshot,
-            None => Arc::clone(&self.snapshots.borrow()),
+            None => self.now(),
         };
         Ok(judged((self.decide)(&snapshot, extract, (self.clock)()), extract, &snapshot))
+    }
+
+    fn now(&self) -> Arc<Snapshot> {
+        Arc::clone(&self.snapshots.borrow())
     }
 
     /// The first snapshot that will do, or none until then.

@@ -10,7 +10,6 @@ use tokio::time::Instant;
 
 use super::answer::Answer;
 use super::review::{Operation, Request};
-use super::triage::kind_of;
 use crate::decision::{Action, Decision};
 use crate::index::Snapshot;
 use crate::policy::PolicyName;
@@ -144,7 +143,7 @@ impl<'a> Measured<'a> {
     }
 
     pub(super) fn answered(&mut self, request: &Request, answer: &Answer) {
-        self.kind = kind_of(request).map_or(OTHER_KIND, Kind::as_str);
+        self.kind = request.known_kind().map_or(OTHER_KIND, Kind::as_str);
         let labels = [self.kind, request.operation().as_str(), answer.label()];
         self.metrics.series.reviews.with_label_values(&labels).inc();
     }

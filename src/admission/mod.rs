@@ -48,7 +48,7 @@ use answer::{Answer, Rejection};
 use judge::{Judge, Judged};
 use metrics::Measured;
 use review::{Deadline, Request};
-use triage::{Pass, Triage, kind_of, triage};
+use triage::{Pass, Triage, triage};
 
 /// What the webhook is told.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -137,16 +137,16 @@ enum Looked {
 
 /// The decision, refused where a Pod must be held and is not.
 fn gated(request: &Request, decision: Decision) -> Decision {
-    if kind_of(request) != Some(Kind::Pod) {
+    if request.known_kind() != Some(Kind::Pod) {
         return decision;
     }
     let gates = mutate::gates(&request.object);
-    if mutate::is_new_pod(request) {
+    if request.is_new_pod() {
         return demand_gate(decision, gates);
     }
     // What cannot be parsed was not judged.
-    let pods = [&request.old_object, &request.object].map(|object| Pod::deserialize(object).unwrap_or_default());
-    demand_end(demand_gate_of_old(decision, gates), &revived(&pods[0], &pods[1]))
+    let old = Pod::deserialize(&request.old_object).unwrap_or_default();
+    demand_end(demand_gate_of_old(decision, gates), &revived(&old, &request.object.to_pod()))
 }
 
 async fn validate(State(webhook): State<Webhook>, http: HttpRequest<Body>) -> Response {

@@ -14,12 +14,11 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::answer::Rejection;
-use super::review::{Deadline, Operation, Request};
-use super::triage::{Pass, kind_of};
+use super::review::{Deadline, Object, Request};
+use super::triage::Pass;
 use super::{Looked, Webhook, answer, review};
 use crate::api::gate::{GATE, WRITER_FINALIZER};
 use crate::decision::{Gates, Gating, gate_due};
-use crate::workload::Kind;
 
 /// Where the scheduling gates of a Pod are.
 const SCHEDULING_GATES: &str = "/spec/schedulingGates";
@@ -58,25 +57,35 @@ pub(super) async fn mutate(State(webhook): State<Webhook>, http: HttpRequest<Bod
 impl Webhook {
     /// What a new Pod must carry. One that names its node cannot: it is refused when it is judged.
     async fn due(&self, request: &Request, deadline: Deadline) -> Result<Option<Gating>, Rejection> {
-        if !is_new_pod(request) {
+        if !request.is_new_pod() {
             return Ok(None);
         }
         let gates = gates(&request.object);
         Ok(match self.look(request, deadline).await? {
-            Looked::Passed(Pass::Exempt | Pass::Deleting | Pass::SubResource | Pass::Unchanged | Pass::Owned) => None,
+            Looked::Passed(
+                Pass::Exempt | Pass::Deleting | Pass::SubResource | Pass::Unchanged | Pass::Owned | Pass::Mirror,
+            ) => None,
             Looked::Judged(judged) => gate_due(&judged.decision, gates).filter(|_| !gates.node),
         })
     }
 }
 
-/// Whether this is the creation of a Pod.
-pub(super) fn is_new_pod(request: &Request) -> bool {
-    let of_pod = kind_of(request) == Some(Kind::Pod);
-    of_pod && request.operation() == Operation::Create && request.sub_resource().is_empty()
-}
-
 /// What a Pod carries.
-pub(super) fn gates(pod: &Value) -> Gates {
+pub(super) fn gates(pod: &Object) -> Gates {
+    let pod = match pod {
+        Object::NewPod(pod) => {
+            let spec = pod.spec.as_ref();
+            return Gates::of(
+                spec.and_then(|spec| spec.scheduling_gates.as_ref())
+                    .into_iter()
+                    .flatten()
+                    .map(|gate| gate.name.as_str()),
+                pod.metadata.finalizers.iter().flatten().map(String::as_str),
+                spec.and_then(|spec| spec.node_name.as_deref()),
+            );
+        }
+        Object::Json(pod) => pod,
+    };
     let list = |at: &str| pod.pointer(at).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
     Gates::of(
         list(SCHEDULING_GATES).iter().filter_map(|gate| gate["name"].as_str()),
@@ -86,7 +95,7 @@ pub(super) fn gates(pod: &Value) -> Gates {
 }
 
 /// What is missing, added; also where there is no list to add it to.
-fn patch(pod: &Value, gating: Gating) -> Patch {
+fn patch(pod: &Object, gating: Gating) -> Patch {
     let carried = gates(pod);
     let gate = (!carried.ours).then(|| added(pod, SCHEDULING_GATES, json!({ "name": GATE })));
     let finalizer = gating.finalizer && !carried.finalizer;
@@ -94,8 +103,12 @@ fn patch(pod: &Value, gating: Gating) -> Patch {
     Patch(gate.into_iter().chain(finalizer).collect())
 }
 
-fn added(pod: &Value, list: &'static str, item: Value) -> PatchOperation {
-    let exists = pod.pointer(list).is_some_and(Value::is_array);
+fn added(pod: &Object, list: &'static str, item: Value) -> PatchOperation {
+    let exists = match pod {
+        Object::NewPod(pod) if list == FINALIZERS => pod.metadata.finalizers.is_some(),
+        Object::NewPod(pod) => pod.spec.as_ref().is_some_and(|spec| spec.scheduling_gates.is_some()),
+        Object::Json(pod) => pod.pointer(list).is_some_and(Value::is_array),
+    };
     let mut path = PointerBuf::parse(list).unwrap_or_default();
     let value = if exists {
         path.push_back("-");
@@ -133,12 +146,17 @@ mod tests {
                 json!({ "gates": [ours, other], "finalizers": [WRITER_FINALIZER] }),
             ),
         ] {
+            let typed = |pod: &Value| Object::NewPod(serde_json::from_value(pod.clone()).unwrap());
+            let json = |pod: &Value| Object::Json(pod.clone());
             let mut patched = pod.clone();
-            json_patch::patch(&mut patched, &patch(&pod, gating)).unwrap();
+            json_patch::patch(&mut patched, &patch(&json(&pod), gating)).unwrap();
+            assert_eq!(patch(&json(&pod), gating), patch(&typed(&pod), gating), "however it was read: {pod}");
             let found =
                 json!({ "gates": patched["spec"]["schedulingGates"], "finalizers": patched["metadata"]["finalizers"] });
             assert_eq!(found, wanted, "{pod}");
-            assert!(patch(&patched, gating).is_empty(), "asked again, it adds nothing: {patched}");
+            for pod in [json(&patched), typed(&patched)] {
+                assert!(patch(&pod, gating).is_empty(), "asked again, it adds nothing: {patched}");
+            }
         }
     }
 }

@@ -11,7 +11,7 @@ use axum::http::{HeaderValue, Request as HttpRequest, header};
 use axum::response::{IntoResponse as _, Response};
 use tokio::time::Instant;
 
-use super::review::{Deadline, Request};
+use super::review::{Deadline, Object, Request};
 use super::{Webhook, answer, review};
 use crate::api::probe::{PROBE_NONCE, PROBE_OBJECT};
 
@@ -41,7 +41,8 @@ pub(super) async fn probe(State(webhook): State<Webhook>, http: HttpRequest<Body
 /// The nonce of a probe; it goes into a message, so it is only taken where it looks like one.
 fn nonce(request: &Request) -> Option<&str> {
     let is_probe = request.kind.kind == "ConfigMap" && request.name() == PROBE_OBJECT;
-    let nonce = request.object["metadata"]["annotations"][PROBE_NONCE].as_str().filter(|_| is_probe)?;
+    let Object::Json(object) = &request.object else { return None };
+    let nonce = object["metadata"]["annotations"][PROBE_NONCE].as_str().filter(|_| is_probe)?;
     let plain = nonce.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
     (plain && !nonce.is_empty() && nonce.len() <= MAX_NONCE_CHARS).then_some(nonce)
 }

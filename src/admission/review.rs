@@ -1,17 +1,22 @@
 //! The body of a request, as a review that can be worked with, and the time that is left for it.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::http::Request as HttpRequest;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::Body as _;
+use k8s_openapi::api::core::v1::{Pod, PodSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::Deserialize;
 use serde_json::Value;
+use serde_json::value::RawValue;
 use tokio::time::{Instant, timeout_at};
 
 use super::answer::{Rejection, Unreadable};
 use crate::api::v1alpha1::RequestCode;
+use crate::workload::Kind;
 
 /// Longest review: an API server takes objects of up to 3 MiB (`MaxRequestBodyBytes`), a review carries the new and the
 /// old one, and 1 MiB is for who asks, options and JSON's own overhead.
@@ -41,12 +46,16 @@ pub(super) struct Gvk {
 #[serde(default)]
 struct UserInfo {
     username: Option<String>,
+    groups: Option<Vec<String>>,
 }
 
-/// A review, as far as it is needed. The objects stay as they came: only what is judged becomes a typed object.
+/// What the name of a node's account begins with, and the group that it is in.
+const NODE_ACCOUNT: (&str, &str) = ("system:node:", "system:nodes");
+
+/// A review, as far as it is needed, with its objects in one form or another.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Request {
+pub(super) struct Request<New = Object, Old = Value> {
     pub(super) uid: String,
     pub(super) kind: Gvk,
     #[serde(default)]
@@ -59,11 +68,31 @@ pub(super) struct Request {
     #[serde(default)]
     user_info: Option<UserInfo>,
     #[serde(default)]
-    pub(super) object: Value,
+    pub(super) object: New,
     #[serde(default)]
-    pub(super) old_object: Value,
+    pub(super) old_object: Old,
     #[serde(default)]
     dry_run: Option<bool>,
+}
+
+/// The object that a review is about.
+#[derive(Clone, Debug)]
+pub(super) enum Object {
+    /// A new Pod, which nothing is compared with: it comes by the thousand, and is read but once. Of its metadata only
+    /// names, annotations and finalizers are there.
+    NewPod(Box<Pod>),
+    /// Anything else stays as it came: only what is judged becomes a typed object.
+    Json(Value),
+}
+
+impl Object {
+    /// The object as a Pod; an empty one where it is none.
+    pub(super) fn to_pod(&self) -> Pod {
+        match self {
+            Object::NewPod(pod) => Pod::clone(pod),
+            Object::Json(object) => Pod::deserialize(object).unwrap_or_default(),
+        }
+    }
 }
 
 /// What is done to the object.
@@ -86,7 +115,24 @@ impl Operation {
     }
 }
 
-impl Request {
+impl<New, Old> Request<New, Old> {
+    /// The same about objects in another form.
+    fn about<N, O>(self, object: N, old_object: O) -> Request<N, O> {
+        let Request {
+            uid,
+            kind,
+            sub_resource,
+            name,
+            namespace,
+            operation,
+            user_info,
+            object: _,
+            old_object: _,
+            dry_run,
+        } = self;
+        Request { uid, kind, sub_resource, name, namespace, operation, user_info, object, old_object, dry_run }
+    }
+
     pub(super) fn operation(&self) -> Operation {
         match self.operation.as_str() {
             "CREATE" => Operation::Create,
@@ -104,19 +150,46 @@ impl Request {
         self.namespace.as_deref().unwrap_or_default()
     }
 
-    /// The object's name, or what its name will begin with.
-    pub(super) fn name(&self) -> &str {
-        let named = |pointer| self.object.pointer(pointer).and_then(Value::as_str);
-        let asked = self.name.as_deref().filter(|name| !name.is_empty());
-        asked.or_else(|| named("/metadata/name")).or_else(|| named("/metadata/generateName")).unwrap_or_default()
+    /// The kind of what is reviewed.
+    pub(super) fn known_kind(&self) -> Option<Kind> {
+        let Gvk { group, version, kind } = &self.kind;
+        Kind::of(group, version, kind)
+    }
+
+    /// Whether this is the creation of a Pod.
+    pub(super) fn is_new_pod(&self) -> bool {
+        let of_pod = self.known_kind() == Some(Kind::Pod);
+        of_pod && self.operation() == Operation::Create && self.sub_resource().is_empty()
     }
 
     pub(super) fn user(&self) -> &str {
         self.user_info.as_ref().and_then(|user| user.username.as_deref()).unwrap_or_default()
     }
 
+    /// The node that asks, if one does: by name and by group, as the API server itself tells nodes from others.
+    pub(super) fn node(&self) -> Option<&str> {
+        let (prefix, group) = NODE_ACCOUNT;
+        let groups = self.user_info.as_ref().and_then(|user| user.groups.as_deref()).unwrap_or_default();
+        self.user().strip_prefix(prefix).filter(|_| groups.iter().any(|it| it == group))
+    }
+
     pub(super) fn dry_run(&self) -> bool {
         self.dry_run.unwrap_or(false)
+    }
+}
+
+impl Request {
+    /// The object's name, or what its name will begin with.
+    pub(super) fn name(&self) -> &str {
+        let asked = self.name.as_deref().filter(|name| !name.is_empty());
+        let own = || match &self.object {
+            Object::NewPod(pod) => pod.metadata.name.as_deref().or(pod.metadata.generate_name.as_deref()),
+            Object::Json(object) => {
+                let named = |pointer| object.pointer(pointer).and_then(Value::as_str);
+                named("/metadata/name").or_else(|| named("/metadata/generateName"))
+            }
+        };
+        asked.or_else(own).unwrap_or_default()
     }
 }
 
@@ -168,6 +241,9 @@ pub(super) async fn read(http: HttpRequest<Body>, deadline: Deadline) -> Result<
         Ok(bytes) => bytes?,
         Err(_) => return Err(Unreadable::Anonymous(Rejection::deadline_exceeded())),
     };
+    if let Some(request) = new_pod(&bytes) {
+        return Ok(request);
+    }
     let review: Value = serde_json::from_slice(&bytes).map_err(|error| {
         tracing::warn!(%error, bytes = bytes.len(), "a request is not JSON");
         Unreadable::Anonymous(malformed("the body is not JSON"))
@@ -199,6 +275,51 @@ fn is_length_limit(error: &(dyn std::error::Error + 'static)) -> bool {
     std::iter::successors(Some(error), |error| error.source()).any(|error| error.is::<LengthLimitError>())
 }
 
+/// The kind and version of reviews.
+const REVIEW: (&str, &str) = ("AdmissionReview", "admission.k8s.io/v1");
+
+/// A review about a new Pod, read at once instead of into values first. Nothing if it is about anything else, or if
+/// anything about it is odd: then [`parse`] says what.
+pub(super) fn new_pod(body: &[u8]) -> Option<Request> {
+    /// Its objects are found and not looked into.
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Review<'a> {
+        kind: &'a str,
+        api_version: &'a str,
+        #[serde(borrow)]
+        request: Request<Option<&'a RawValue>, Option<&'a RawValue>>,
+    }
+    let text = std::str::from_utf8(body).ok()?;
+    let Review { kind, api_version, request } = serde_json::from_str(text).ok()?;
+    let alone = request.is_new_pod() && request.old_object.is_none();
+    if !alone || (kind, api_version) != REVIEW || request.uid.is_empty() {
+        return None;
+    }
+    let NewPod { metadata, spec } = serde_json::from_str(request.object?.get()).ok()?;
+    let Named { name, generate_name, namespace, annotations, finalizers } = metadata;
+    let metadata = ObjectMeta { name, generate_name, namespace, annotations, finalizers, ..ObjectMeta::default() };
+    Some(request.about(Object::NewPod(Box::new(Pod { metadata, spec, status: None })), Value::Null))
+}
+
+/// A Pod, as far as it is looked at.
+#[derive(Deserialize)]
+struct NewPod {
+    metadata: Named,
+    spec: Option<PodSpec>,
+}
+
+/// What of metadata is looked at. Managed fields are a quarter of a Pod.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Named {
+    name: Option<String>,
+    generate_name: Option<String>,
+    namespace: Option<String>,
+    annotations: Option<BTreeMap<String, String>>,
+    finalizers: Option<Vec<String>>,
+}
+
 fn parse(mut review: Value) -> Result<Request, Unreadable> {
     let text = |pointer| review.pointer(pointer).and_then(Value::as_str);
     let uid = text("/request/uid").filter(|uid| !uid.is_empty()).map(str::to_owned);
@@ -209,18 +330,22 @@ fn parse(mut review: Value) -> Result<Request, Unreadable> {
             None => Unreadable::Anonymous(rejection),
         }
     };
-    if text("/kind") != Some("AdmissionReview") {
+    if text("/kind") != Some(REVIEW.0) {
         return Err(refuse("the body is not an AdmissionReview"));
     }
-    if text("/apiVersion") != Some("admission.k8s.io/v1") {
+    if text("/apiVersion") != Some(REVIEW.1) {
         return Err(refuse("the review is of another version than admission.k8s.io/v1"));
     }
     let request = review.get_mut("request").map(Value::take).unwrap_or_default();
-    let request: Request = serde_json::from_value(request).map_err(|error| {
+    let mut request: Request<Value> = serde_json::from_value(request).map_err(|error| {
         tracing::warn!(%error, uid, "a review cannot be parsed");
         refuse("the review's request cannot be parsed")
     })?;
-    if request.uid.is_empty() { Err(refuse("the review has no uid")) } else { Ok(request) }
+    if request.uid.is_empty() {
+        return Err(refuse("the review has no uid"));
+    }
+    let (object, old_object) = (request.object.take(), request.old_object.take());
+    Ok(request.about(Object::Json(object), old_object))
 }
 
 fn malformed(what: &str) -> Rejection {

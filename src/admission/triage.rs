@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use k8s_openapi::api::core::v1::Pod;
 use serde_json::Value;
 
 use super::answer::Rejection;
-use super::review::{Gvk, Operation, Request};
+use super::review::{Object, Operation, Request};
 use crate::api::v1alpha1::RequestCode;
 use crate::policy::EXEMPT_NAMESPACES;
-use crate::workload::{ContainerKind, CustomKinds, Extract, FieldPath, Kind};
+use crate::workload::{ContainerKind, CustomKinds, Extract, FieldPath, HasModels as _, Kind, MIRROR_ANNOTATION};
 
 /// The account under which all controllers act where they have none of their own.
 const CONTROLLER_MANAGER: &str = "system:kube-controller-manager";
@@ -24,6 +25,15 @@ pub(super) enum Triage {
     Judge(Box<Extract>),
 }
 
+impl Triage {
+    /// What the API server says of its name and namespace counts, whatever stands in the object.
+    fn judge(mut extract: Extract, request: &Request) -> Self {
+        extract.subject.namespace = request.namespace().to_owned();
+        extract.subject.name = request.name().to_owned();
+        Triage::Judge(Box::new(extract))
+    }
+}
+
 /// Why nothing is judged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Pass {
@@ -37,12 +47,8 @@ pub(super) enum Pass {
     Unchanged,
     /// A controller made it from a template that was judged, and its Pods will be.
     Owned,
-}
-
-/// The kind of what is reviewed.
-pub(super) fn kind_of(request: &Request) -> Option<Kind> {
-    let Gvk { group, version, kind } = &request.kind;
-    Kind::of(group, version, kind)
+    /// A node shows what it runs anyway.
+    Mirror,
 }
 
 /// The kind that a controller makes these from, and the account under which it does.
@@ -56,7 +62,7 @@ const fn made_by(kind: Kind) -> Option<(&'static str, &'static str, &'static str
 
 /// Whether objects of this kind are judged.
 pub(super) fn is_judged(request: &Request, kinds: &CustomKinds) -> bool {
-    kind_of(request).is_some() || kinds.contains(&request.kind.group, &request.kind.kind)
+    request.known_kind().is_some() || kinds.contains(&request.kind.group, &request.kind.kind)
 }
 
 /// Looks at what a review is about. `kinds` are the custom resources that are judged.
@@ -77,45 +83,47 @@ pub(super) fn triage(request: &Request, own_namespace: &str, kinds: &CustomKinds
             format!("{} is not judged here; the webhook configuration must not send it", what.trim_end_matches('/'));
         Rejection::new(RequestCode::UnsupportedKind, text)
     };
-    if operation == Operation::Update && is_being_deleted(&request.old_object) {
+    let object = match &request.object {
+        Object::NewPod(pod) if is_mirror(pod, request) => return Ok(Triage::Pass(Pass::Mirror)),
+        Object::NewPod(pod) => return Ok(Triage::judge(pod.extract(), request)),
+        Object::Json(object) => object,
+    };
+    let (old, new) = (&request.old_object, object);
+    if operation == Operation::Update && is_being_deleted(old) {
         return Ok(Triage::Pass(Pass::Deleting));
     }
-    let Some(kind) = kind_of(request) else { return custom(request, kinds).ok_or_else(unsupported) };
+    let Some(kind) = request.known_kind() else { return custom(request, new, kinds).ok_or_else(unsupported) };
     let pass = match (kind, request.sub_resource(), operation) {
         (Kind::Pod, "ephemeralcontainers", Operation::Update) => None,
         (Kind::Pod, "", Operation::Create) => None,
-        (Kind::Pod, "", Operation::Update) => same_pod(request).then_some(Pass::Unchanged),
+        (Kind::Pod, "", Operation::Update) => same_pod(old, new).then_some(Pass::Unchanged),
         (Kind::Pod, ..) => return Err(unsupported()),
         (_, "", Operation::Create | Operation::Update) => {
-            if same_template(kind, request) {
+            if same_template(kind, old, new) {
                 Some(Pass::Unchanged)
             } else {
-                is_made_by_controller(kind, request).then_some(Pass::Owned)
+                is_made_by_controller(kind, new, request.user()).then_some(Pass::Owned)
             }
         }
         _ => return Err(unsupported()),
     };
     match pass {
         Some(pass) => Ok(Triage::Pass(pass)),
-        None => extract(kind, request).map(|extract| Triage::Judge(Box::new(extract))),
+        None => extract(kind, request, new).map(|extract| Triage::judge(extract, request)),
     }
 }
 
 /// A custom resource: judged when anything but its metadata and status has changed.
-fn custom(request: &Request, kinds: &CustomKinds) -> Option<Triage> {
+fn custom(request: &Request, new: &Value, kinds: &CustomKinds) -> Option<Triage> {
+    let old = &request.old_object;
     let same = request.operation() == Operation::Update
-        && same_content(&request.old_object, &request.object)
-        && our_annotations(&request.old_object) == our_annotations(&request.object);
+        && same_content(old, new)
+        && our_annotations(old) == our_annotations(new);
     let judged =
         request.sub_resource().is_empty() && matches!(request.operation(), Operation::Create | Operation::Update);
-    let mut extract = kinds
-        .extract(&request.kind.group, &request.kind.version, &request.kind.kind, &request.object)
-        .filter(|_| judged)?;
-    if same {
-        return Some(Triage::Pass(Pass::Unchanged));
-    }
-    identify(&mut extract, request);
-    Some(Triage::Judge(Box::new(extract)))
+    let extract =
+        kinds.extract(&request.kind.group, &request.kind.version, &request.kind.kind, new).filter(|_| judged)?;
+    Some(if same { Triage::Pass(Pass::Unchanged) } else { Triage::judge(extract, request) })
 }
 
 fn same_content(old: &Value, new: &Value) -> bool {
@@ -125,31 +133,24 @@ fn same_content(old: &Value, new: &Value) -> bool {
     content(old).eq(content(new))
 }
 
-/// What the API server says counts, whatever stands in the object.
-fn identify(extract: &mut Extract, request: &Request) {
-    extract.subject.namespace = request.namespace().to_owned();
-    extract.subject.name = request.name().to_owned();
-}
-
-fn extract(kind: Kind, request: &Request) -> Result<Extract, Rejection> {
-    let mut extract = kind.extract(&request.object).map_err(|error| {
+fn extract(kind: Kind, request: &Request, new: &Value) -> Result<Extract, Rejection> {
+    let mut extract = kind.extract(new).map_err(|error| {
         tracing::warn!(%error, uid = request.uid, kind = kind.as_str(), "an object cannot be parsed");
         let text = format!("the {} cannot be parsed; the log of the webhook says more", kind.as_str());
         Rejection::new(RequestCode::MalformedRequest, text)
     })?;
-    identify(&mut extract, request);
     if request.sub_resource() == "ephemeralcontainers" {
         // Whatever runs already was judged when it was added; but a new container may be one that lets the Pod write what
         // the others mount read-only.
         let before = names(&request.old_object, EPHEMERAL);
-        let new = |name: &str| !before.contains(name);
-        let mighty: Vec<String> = (list(&request.object, EPHEMERAL).enumerate())
-            .filter(|(_, container)| container["name"].as_str().is_none_or(new))
+        let is_new = |name: &str| !before.contains(name);
+        let mighty: Vec<String> = (list(new, EPHEMERAL).enumerate())
+            .filter(|(_, container)| container["name"].as_str().is_none_or(is_new))
             .map(|(index, _)| format!("spec.ephemeralContainers[{index}]."))
             .collect();
         let by_new = |field: &FieldPath| mighty.iter().any(|container| field.0.starts_with(container));
         extract.retain(|it| {
-            it.container.kind == ContainerKind::Ephemeral && new(&it.container.name)
+            it.container.kind == ContainerKind::Ephemeral && is_new(&it.container.name)
                 || it.privileged_by.as_ref().is_some_and(by_new)
         });
     }
@@ -160,10 +161,17 @@ fn is_being_deleted(object: &Value) -> bool {
     object.pointer("/metadata/deletionTimestamp").is_some_and(|time| !time.is_null())
 }
 
+/// Whether a node shows with this what it runs from a file of its own, whatever the answer is. The annotation alone proves
+/// nothing, for anybody can write it; and a node speaks for itself alone.
+fn is_mirror(pod: &Pod, request: &Request) -> bool {
+    let mirrors = pod.metadata.annotations.as_ref().is_some_and(|them| them.contains_key(MIRROR_ANNOTATION));
+    let runs_on = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref());
+    mirrors && runs_on.is_some() && runs_on == request.node()
+}
+
 /// Whether neither an image nor one of our annotations has changed: nothing else of a Pod that may be changed says which
 /// models run.
-fn same_pod(request: &Request) -> bool {
-    let (old, new) = (&request.old_object, &request.object);
+fn same_pod(old: &Value, new: &Value) -> bool {
     old.is_object() && images(old) == images(new) && our_annotations(old) == our_annotations(new)
 }
 
@@ -185,9 +193,8 @@ fn our_annotations(object: &Value) -> BTreeMap<&str, &Value> {
     annotations.into_iter().flatten().filter(|(key, _)| ours(key)).map(|(key, value)| (key.as_str(), value)).collect()
 }
 
-fn same_template(kind: Kind, request: &Request) -> bool {
-    let template = |object: &'_ Value| object.pointer(kind.template()).cloned();
-    let (old, new) = (template(&request.old_object), template(&request.object));
+fn same_template(kind: Kind, old: &Value, new: &Value) -> bool {
+    let (old, new) = (old.pointer(kind.template()), new.pointer(kind.template()));
     new.is_some() && old == new
 }
 
@@ -198,13 +205,13 @@ fn same_template(kind: Kind, request: &Request) -> bool {
 /// sure: the account cannot be claimed (nobody acts as a controller of `kube-system` who does not rule the cluster
 /// already), and under this account the API says who the owner is. Anybody else's ReplicaSet or Job is judged,
 /// whatever it says of its owner.
-fn is_made_by_controller(kind: Kind, request: &Request) -> bool {
+fn is_made_by_controller(kind: Kind, new: &Value, user: &str) -> bool {
     let Some((version, owner, account)) = made_by(kind) else { return false };
-    let owners = request.object.pointer("/metadata/ownerReferences").and_then(Value::as_array);
+    let owners = new.pointer("/metadata/ownerReferences").and_then(Value::as_array);
     let owned = owners.into_iter().flatten().any(|reference| {
         reference["controller"] == true && reference["apiVersion"] == version && reference["kind"] == owner
     });
-    owned && [account, CONTROLLER_MANAGER].contains(&request.user())
+    owned && [account, CONTROLLER_MANAGER].contains(&user)
 }
 
 fn names<'a>(object: &'a Value, at: &str) -> BTreeSet<&'a str> {

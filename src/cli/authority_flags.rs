@@ -83,10 +83,14 @@ pub(super) struct AuthorityFlags {
     trusted_root: Option<PathBuf>,
 
     /// The policies of a cluster: a file of ClusterModelPolicy documents, with the ConfigMaps and Secrets that they refer
-    /// to. The authorities of every policy in it must be satisfied, whatever it matches.
+    /// to. The authorities of every policy in it must be satisfied, whatever it matches, and what may lie in the model
+    /// unsigned, or be a symbolic link, is what all of them let lie there.
     #[arg(
         long, value_name = "FILE",
-        conflicts_with_all = ["key", "certificate_roots", "identity", "identity_regexp", "issuer", "issuer_regexp", "trusted_root"]
+        conflicts_with_all = [
+            "key", "certificate_roots", "identity", "identity_regexp", "issuer", "issuer_regexp", "trusted_root",
+            "ignore", "ignore_git_paths", "allow_symlinks",
+        ]
     )]
     policy: Option<PathBuf>,
 }
@@ -100,6 +104,11 @@ enum ProfileFlag {
 }
 
 impl AuthorityFlags {
+    /// Whether the policies of a cluster say whose signature counts, and all else that they say of a model's content.
+    pub(super) fn are_policies(&self) -> bool {
+        self.policy.is_some()
+    }
+
     /// Whose signature counts. The flags make a policy, so that they mean what the same words mean in a cluster; each of
     /// its authorities is enough.
     pub(super) fn policies(self) -> Result<CompiledPolicies, UsageError> {
@@ -120,6 +129,7 @@ impl AuthorityFlags {
             required: 1,
             content: Content::default(),
             require_digest_annotation: false,
+            bundle_registries: Vec::new(),
         };
         let policy = ClusterModelPolicy::new(COMMAND_LINE, spec);
         let compiled = CompiledPolicies::compile([&policy], &TrustSources::default(), "");

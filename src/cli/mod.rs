@@ -15,6 +15,7 @@ mod man;
 mod model_flags;
 mod new_file;
 mod operator;
+mod policy_content;
 mod policy_file;
 mod process;
 mod progress;
@@ -65,13 +66,13 @@ enum Command {
 }
 
 impl Command {
-    fn run(self, out: &mut dyn Write) -> Result<Exit, UsageError> {
+    fn run(self, out: &mut dyn Write, err: &mut dyn Write) -> Result<Exit, UsageError> {
         match self {
             Command::Generate(flags) => flags.run(out),
             Command::Operator(flags) => flags.run(out),
             Command::Uninstall(flags) => flags.run(out),
             Command::Verify(flags) => flags.run(out),
-            Command::Check(flags) => flags.run(out),
+            Command::Check(flags) => flags.run(out, err),
             Command::Sign(flags) => flags.run(out),
             Command::Digest(flags) => flags.run(out),
             Command::Inspect(flags) => flags.run(out),
@@ -134,7 +135,7 @@ pub fn main() -> ExitCode {
 /// Runs a command line. What was asked for goes to `out`, what went wrong to `err`.
 pub fn run(arguments: impl IntoIterator<Item = OsString>, out: &mut dyn Write, err: &mut dyn Write) -> Exit {
     let outcome = match Cli::try_parse_from(arguments) {
-        Ok(cli) => cli.command.run(out),
+        Ok(cli) => cli.command.run(out, err),
         Err(error) => {
             // Help and version are errors to clap. It knows which stream, and whether that one shows colours.
             let _ = error.print();

@@ -20,7 +20,7 @@ pub(super) struct Flags {
     #[arg(default_value = "")]
     path: String,
     /// Where the bundle is, as in the annotation of a Pod: `volume:` and a path inside the model, `volume:` alone to look
-    /// for it, `configmap:<name>/<key>`, or `inline:` and the bundle in base64.
+    /// for it, `configmap:<name>/<key>`, `oci://<host>/<repository>@sha256:<digits>`, or `inline:` and the bundle in base64.
     #[arg(long, default_value = DISCOVERY)]
     signature: String,
     /// Namespace of the claim; left out of the object if not given.

@@ -6,6 +6,7 @@ use clap::Args;
 use k8s_openapi::api::core::v1::ResourceRequirements;
 
 use super::UsageError;
+use crate::api::v1alpha1::is_host;
 use crate::operator::records::{Limits, VerifierSettings};
 
 /// What fits a verifier that reads with as many threads as it has processors: the chart's default.
@@ -46,6 +47,16 @@ pub(super) struct VerifierFlags {
     /// How long one verifier may run, such as `6h`.
     #[arg(long, env = "WEIGHBRIDGE_VERIFIER_DEADLINE", value_name = "DURATION", default_value = "6h")]
     verifier_deadline: String,
+
+    /// A registry, with its port, that verifiers speak to without TLS when they fetch bundles; may be repeated. For tests
+    /// and closed networks: what such a registry gives is still checked by its digest, and so is who signed it.
+    #[arg(
+        long = "verifier-insecure-registry",
+        env = "WEIGHBRIDGE_VERIFIER_INSECURE_REGISTRIES",
+        value_name = "HOST",
+        value_delimiter = ','
+    )]
+    verifier_insecure_registries: Vec<String>,
 }
 
 impl VerifierFlags {
@@ -66,7 +77,18 @@ impl VerifierFlags {
             resources,
             io_limit: self.verifier_io_limit.map(NonZeroU64::get),
             deadline_seconds: self.deadline_seconds()?,
+            insecure_registries: self.insecure_registries()?,
         })
+    }
+
+    fn insecure_registries(&self) -> Result<Vec<String>, UsageError> {
+        let all = &self.verifier_insecure_registries;
+        match all.iter().find(|host| !is_host(host)) {
+            None => Ok(all.clone()),
+            Some(host) => {
+                Err(UsageError(format!("--verifier-insecure-registry {host}: it must be a host, or host:port")))
+            }
+        }
     }
 
     fn deadline_seconds(&self) -> Result<i64, UsageError> {
@@ -124,12 +146,13 @@ mod tests {
 
     #[test]
     fn what_is_no_setting_is_said() {
-        let table: [&[&str]; 5] = [
+        let table: [&[&str]; 6] = [
             &["--image=weighbridge:latest"],
             &["--image=weighbridge@sha256:ab"],
             &[&image(), "--verifier-resources={"],
             &[&image(), "--verifier-deadline=soon"],
             &[&image(), "--verifier-deadline=0s"],
+            &[&image(), "--verifier-insecure-registry=http://registry.example.com"],
         ];
         for arguments in table {
             assert!(settings(arguments).is_err(), "{arguments:?}");

@@ -7,9 +7,10 @@ use std::path::PathBuf;
 use clap::Args;
 use jiff::Timestamp;
 
-use super::authority_flags::{AuthorityFlags, COMMAND_LINE};
+use super::authority_flags::AuthorityFlags;
 use super::facts_text::{Rows, heading};
 use super::model_flags::{Model, ModelFlags};
+use super::policy_content;
 use super::progress::Bar;
 use super::verify_output::{Satisfied, VerifyOutput};
 use super::{Exit, Output, UsageError, sentence};
@@ -17,7 +18,7 @@ use crate::api::v1alpha1::{Detail, OtherBundle, SignerKind, SignerStatus, Unknow
 use crate::clock;
 use crate::decision::check_signers;
 use crate::facts::{Examined, Extent, Finding, Outcome, Place, Report, Request, SignatureLocation, Signers, examine};
-use crate::model::shown;
+use crate::model::{Links, shown};
 use crate::policy::CompiledPolicies;
 use crate::signature::TrustMaterial;
 
@@ -59,13 +60,15 @@ pub(super) struct Flags {
 struct Settings {
     request: Request,
     policies: CompiledPolicies,
+    /// Whether they are those of a cluster, and judge the content as well.
+    of_cluster: bool,
     shown_model: String,
     output: Output,
 }
 
 impl Flags {
     pub(super) fn run(self, out: &mut dyn Write) -> Result<Exit, UsageError> {
-        let Settings { request, policies, shown_model, output } = self.settings()?;
+        let Settings { request, policies, of_cluster, shown_model, output } = self.settings()?;
         let (now, satisfied) = (clock::now(), RefCell::new(Vec::new()));
         let admit = |signers: &Signers, others: &[OtherBundle]| {
             *satisfied.borrow_mut() = satisfied_by(&policies, signers, others, now)?;
@@ -76,7 +79,7 @@ impl Flags {
                 let bar = Bar::new();
                 let examined = examine(&request, &trust, &admit, now, &bar);
                 bar.finish();
-                examined
+                if of_cluster { policy_content::judged(&policies, examined) } else { examined }
             }
             Err(problem) => {
                 let report = Report::failed(None, Extent::Full, UnknownCode::PolicyInvalid, &problem);
@@ -104,20 +107,21 @@ impl Flags {
 
     fn settings(self) -> Result<Settings, UsageError> {
         let Flags { model, signature, authorities, output } = self;
+        let of_cluster = authorities.are_policies();
         let policies = authorities.policies()?;
         let Model { root, path, ignore, ignore_git, links, threads, shown } = model.model()?;
         let request = Request {
             root,
             path,
             signature: signature.map_or(SignatureLocation::Discover, SignatureLocation::File),
-            links,
+            links: if of_cluster { Links::Follow } else { links },
             extent: Extent::Full,
-            place: Place::Laptop { ignore, ignore_git },
+            place: if of_cluster { Place::LaptopUnderPolicies } else { Place::Laptop { ignore, ignore_git } },
             threads,
             bytes_per_second: None,
             nonce: None,
         };
-        Ok(Settings { request, policies, shown_model: shown, output })
+        Ok(Settings { request, policies, of_cluster, shown_model: shown, output })
     }
 }
 
@@ -144,15 +148,8 @@ fn satisfied_by(
                 satisfied.push(Satisfied { policy: policy.name.to_string(), authority: authority.to_owned() })
             }
             Err((code, why)) => {
-                let of = if policy.name.to_string() == COMMAND_LINE {
-                    String::new()
-                } else {
-                    format!("policy {}: ", shown(&policy.name.to_string()))
-                };
-                return Err(Finding {
-                    detail: why.detail,
-                    ..Finding::new(code, format!("{of}{}; {}", why.what, why.fix))
-                });
+                let message = policy_content::sentence(policy, &why);
+                return Err(Finding { detail: why.detail, ..Finding::new(code, message) });
             }
         }
     }

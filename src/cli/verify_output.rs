@@ -4,7 +4,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use schemars::{JsonSchema, schema_for};
 use serde::Serialize;
 
-use crate::api::v1alpha1::{Code, Detail, OtherBundle, SignerStatus, VerdictKind};
+use crate::api::v1alpha1::{Code, Detail, OtherBundle, SignerStatus, UnsignedFiles, VerdictKind};
 use crate::facts::{Examined, Extent, Outcome, Report, whole};
 use crate::generate::Artifact;
 use crate::model::ContentMismatch;
@@ -58,6 +58,12 @@ pub(super) struct VerifyOutput {
     /// Every file that differs from what was signed. Names are given as they are: they may hold anything but NUL.
     #[serde(skip_serializing_if = "Option::is_none")]
     differences: Option<Differences>,
+    /// What is not signed, where that is all that differs, as the record of a cluster names it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unsigned: Option<UnsignedFiles>,
+    /// How many symbolic links lie in the model.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    symlinks: Option<u64>,
     /// Files and folders that were left out of the comparison.
     left_out: OutputLeftOut,
     /// How long it took, in milliseconds.
@@ -131,6 +137,8 @@ impl VerifyOutput {
             satisfied,
             other_bundles: report.other_bundles,
             differences: mismatch.map(differences),
+            unsigned: report.unsigned,
+            symlinks: report.symlinks,
             left_out: OutputLeftOut { first: report.left_out.first, count: report.left_out.count },
             duration_ms: report.duration_ms,
         }

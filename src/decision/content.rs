@@ -2,15 +2,16 @@
 
 use std::sync::Arc;
 
-use super::records::{self, Awaited, Currency, Present};
+use super::records::{self, Awaited, Currency, Present, is_intact};
 use super::scene::Scene;
 use super::text::remedy;
 use super::{
-    ClaimFacts, Facts, Finding, Found, MAX_EVIDENCE_AGE, ModelFacts, Record, Verdict, VolumeFacts, authorities,
+    ClaimFacts, Facts, Finding, Found, MAX_EVIDENCE_AGE, ModelFacts, Record, Verdict, VolumeFacts, authorities, beside,
     digests, storage,
 };
 use crate::api::v1alpha1::{
-    Code, FindingCode, LocationError, ModelStatus, ModelVerificationSpec, RefusedCode, UnknownCode, VerdictKind,
+    Code, FindingCode, LocationError, ModelStatus, ModelVerificationSpec, RefusedCode, UnknownCode, UseCode,
+    VerdictKind,
 };
 use crate::model::{shown, shown_to};
 use crate::policy::{CompiledPolicy, PolicyName};
@@ -33,22 +34,22 @@ pub(super) struct Content {
 /// Why it is not Verified.
 #[derive(Clone)]
 struct Obstacle {
-    code: FindingCode,
+    code: Code,
     finding: Finding,
 }
 
 impl Obstacle {
     fn unknown(code: UnknownCode, what: impl Into<String>, fix: impl Into<String>) -> Self {
         let finding = Finding { what: what.into(), fix: fix.into(), detail: None };
-        Obstacle { code: FindingCode::Unknown(code), finding }
+        Obstacle { code: code.into(), finding }
     }
 
     fn refused(code: RefusedCode, finding: Finding) -> Self {
-        Obstacle { code: FindingCode::Refused(code), finding }
+        Obstacle { code: code.into(), finding }
     }
 
     fn is_refusal(&self) -> bool {
-        matches!(self.code, FindingCode::Refused(_))
+        !matches!(self.code, Code::Unknown(_))
     }
 }
 
@@ -57,8 +58,12 @@ impl Content {
     pub(super) fn verdict(&self) -> Verdict {
         match &self.outcome {
             Ok(()) => Verdict::Verified(self.facts.clone().unwrap_or_default()),
-            Err(Obstacle { code: FindingCode::Refused(code), finding }) => Verdict::Refused(*code, finding.clone()),
-            Err(Obstacle { code: FindingCode::Unknown(code), finding }) => Verdict::Unknown(*code, finding.clone()),
+            Err(Obstacle { code: Code::Refused(code), finding }) => Verdict::Refused(*code, finding.clone()),
+            Err(Obstacle { code: Code::Unknown(code), finding }) => Verdict::Unknown(*code, finding.clone()),
+            // The way in which a bundle is named is wrong: no bundle that could be verified.
+            Err(Obstacle { code: Code::Use(_) | Code::Request(_), finding }) => {
+                Verdict::Refused(RefusedCode::UnsupportedBundle, finding.clone())
+            }
         }
     }
 
@@ -69,7 +74,7 @@ impl Content {
 
     /// What does not comply.
     pub(super) fn finding(&self) -> Option<Found> {
-        self.outcome.as_ref().err().map(|obstacle| (Code::from(obstacle.code), obstacle.finding.clone()))
+        self.outcome.as_ref().err().map(|obstacle| (obstacle.code, obstacle.finding.clone()))
     }
 }
 
@@ -91,6 +96,7 @@ fn checks(
     policy_is_understood(policy)?;
     let (name, path) = source_is_a_claim(model_use)?;
     let spec = bundle_is_somewhere(model_use, name, path)?;
+    registry_is_listed(scene, policy, model_use, &spec)?;
     let claim = claim_exists(scene, model_use, name)?;
     let all = scene.evidence.records_of(&scene.subject.namespace, name);
     let volume = claim_is_bound(scene, claim, name).inspect_err(|_| {
@@ -148,8 +154,9 @@ impl<'a> Look<'a> {
         let known = records::covering(&record.status.models, path)
             .filter(|_| matches!(currency, Currency::Current | Currency::Written));
         let Some(model) = known else { return Err(self.pending(record)) };
-        content.facts.get_or_insert_default().add(record, model);
-        let sound = model_is_sound(scene, policy, record, model);
+        let facts = content.facts.get_or_insert_default().add(record, model);
+        let sound = model_is_sound(scene, policy, record, model)
+            .and_then(|()| beside::check_part(facts, path).map_err(|(code, finding)| Obstacle::refused(code, finding)));
         match sound.and_then(|()| signers_are_trusted(scene, policy, record, model)) {
             // What was refused stays so until it was read again: a tenant could bring about Unknown by touching a file.
             Err(obstacle) if obstacle.is_refusal() => Err(obstacle),
@@ -243,19 +250,43 @@ fn bundle_is_somewhere(model_use: &ModelUse, name: &str, path: &str) -> Result<M
     };
     spec.signed_at(annotation).map_err(|error| {
         let what = format!("the annotation {SIGNATURE_ANNOTATION}{} {error}", mount.volume);
-        let fix = "write volume:<path in the model>, configmap:<name>/<key> or inline:<base64>, or leave it out";
-        let finding = Finding { what, fix: fix.to_owned(), detail: None };
-        match error {
-            LocationError::Registry(_) => {
-                Obstacle { code: FindingCode::Unknown(UnknownCode::RegistryUnauthorized), finding }
-            }
-            LocationError::TooLong(_) => Obstacle { code: FindingCode::Unknown(UnknownCode::TooLarge), finding },
+        let anywhere = "write volume:<path in the model>, configmap:<name>/<key>, inline:<base64> or \
+                        oci://<host>/<repository>@sha256:<digits>, or leave it out";
+        let (code, fix): (Code, &str) = match error {
+            LocationError::Mutable(_) => (UseCode::MutableReference.into(), "name it by @sha256: and its digest"),
+            LocationError::TooLong(_) => (UnknownCode::TooLarge.into(), anywhere),
             LocationError::Unknown(_)
             | LocationError::Path(_)
             | LocationError::ConfigMap(_)
-            | LocationError::Inline => Obstacle::refused(RefusedCode::UnsupportedBundle, finding),
-        }
+            | LocationError::Inline
+            | LocationError::Registry(_) => (RefusedCode::UnsupportedBundle.into(), anywhere),
+        };
+        Obstacle { code, finding: Finding { what, fix: fix.to_owned(), detail: None } }
     })
+}
+
+/// A verifier fetches from where a policy of the cluster lets it, and nobody waits for a bundle from elsewhere. Each such
+/// policy speaks for itself; one of a namespace has no say, and goes by theirs.
+fn registry_is_listed(
+    scene: &Scene<'_>,
+    policy: &CompiledPolicy,
+    model_use: &ModelUse,
+    spec: &ModelVerificationSpec,
+) -> Result<(), Obstacle> {
+    let Some(reference) = spec.registry() else { return Ok(()) };
+    let lists = |policy: &CompiledPolicy| policy.bundle_registries.listing(&reference).is_some();
+    let (listed, who) = match policy.name {
+        PolicyName::Cluster(_) => (lists(policy), "the policy does not list"),
+        PolicyName::Namespaced { .. } => (scene.policies().into_iter().any(lists), "no policy of the cluster lists"),
+    };
+    if listed {
+        return Ok(());
+    }
+    let volume = model_use.mount().map(|mount| mount.volume.as_str()).unwrap_or_default();
+    let place = shown(&reference.place());
+    let what = format!("the annotation {SIGNATURE_ANNOTATION}{volume} names {place}, which {who} in bundleRegistries");
+    let fix = "keep the bundle in the volume or in a ConfigMap, or have the platform team list the registry";
+    Err(Obstacle::unknown(UnknownCode::RegistryUnauthorized, what, fix))
 }
 
 fn claim_exists<'a>(scene: &Scene<'a>, model_use: &ModelUse, name: &str) -> Result<&'a ClaimFacts, Obstacle> {
@@ -341,7 +372,8 @@ fn pending(name: &str, currency: Currency, awaited: Awaited<'_>) -> Obstacle {
     }
 }
 
-/// What the record says of content and signature, before any policy. An absent field is never a pass.
+/// What the record says of content and signature, and of what lies beside what was signed. An absent field is never a
+/// pass.
 fn model_is_sound(
     scene: &Scene<'_>,
     policy: &CompiledPolicy,
@@ -354,7 +386,12 @@ fn model_is_sound(
         detail: model.detail,
     };
     match (model.verdict, model.reason) {
-        (VerdictKind::Verified, _) if model.content_verified && model.signature_verified => Ok(()),
+        (VerdictKind::Verified, _) if model.content_verified && model.signature_verified => {
+            links_are_allowed(policy, model)
+        }
+        (VerdictKind::Refused, Some(FindingCode::Refused(code))) if is_intact(model) && !policy.ignored.is_empty() => {
+            unsigned_is_ignored(policy, model, code).and_then(|()| links_are_allowed(policy, model))
+        }
         (VerdictKind::Refused, Some(FindingCode::Refused(RefusedCode::UntrustedSigner)))
             if was_listed_since(scene, policy, record) =>
         {
@@ -369,13 +406,27 @@ fn model_is_sound(
         }
         (VerdictKind::Unknown, Some(FindingCode::Unknown(code))) => {
             let finding = finding("it could not be read", remedy(code.into()));
-            Err(Obstacle { code: FindingCode::Unknown(code), finding })
+            Err(Obstacle { code: code.into(), finding })
         }
         _ => {
             let code = UnknownCode::VerifierFailed;
             Err(Obstacle::unknown(code, "what was found when it was read cannot be understood", remedy(code.into())))
         }
     }
+}
+
+fn unsigned_is_ignored(policy: &CompiledPolicy, model: &ModelStatus, code: RefusedCode) -> Result<(), Obstacle> {
+    let Some(unsigned) = &model.unsigned else {
+        let finding =
+            Finding { what: "files in it are not signed".into(), fix: remedy(code.into()).into(), detail: None };
+        return Err(Obstacle::refused(code, finding));
+    };
+    beside::check_unsigned(&policy.ignored, unsigned).map_err(|(code, finding)| Obstacle::refused(code, finding))
+}
+
+fn links_are_allowed(policy: &CompiledPolicy, model: &ModelStatus) -> Result<(), Obstacle> {
+    let count = model.symlinks.and_then(|count| u64::try_from(count).ok());
+    beside::check_links(policy, model.allow_symlinks, count).map_err(|(code, finding)| Obstacle::refused(code, finding))
 }
 
 /// Whether a policy of the cluster lists somebody whom the read was not given, so that nobody can say whether he has
@@ -423,14 +474,18 @@ fn record_is_young(scene: &Scene<'_>, policy: &CompiledPolicy, record: &Record) 
 
 impl Facts {
     /// What a record says of a model. They are as old as the oldest read.
-    fn add(&mut self, record: &Record, model: &ModelStatus) {
+    fn add(&mut self, record: &Record, model: &ModelStatus) -> &ModelFacts {
         let read = record.status.verified_at.as_ref().map(|read| read.0);
         self.verified_at = if self.models.is_empty() { read } else { self.verified_at.min(read) };
-        self.models.push(ModelFacts {
+        let facts = ModelFacts {
             path: model.path.clone(),
             model_digest: model.model_digest.clone().unwrap_or_default(),
             manifest_digest: model.manifest_digest.clone().unwrap_or_default(),
             signers: model.signers.clone(),
-        });
+            unsigned: model.unsigned.iter().flat_map(|unsigned| &unsigned.paths).cloned().collect(),
+            has_links: model.allow_symlinks && model.symlinks != Some(0),
+        };
+        self.models.push(facts);
+        &self.models[self.models.len() - 1]
     }
 }

@@ -6,11 +6,11 @@ use super::content::{self, Content};
 use super::scene::Scene;
 use super::text::remedy;
 use super::writers::{self, Role as WriterRole};
-use super::{Facts, Finding, Found, Verdict, dangers, digests, shadows};
-use crate::api::v1alpha1::{ModelVerificationSpec, UseCode};
+use super::{Facts, Finding, Found, Verdict, beside, dangers, digests, shadows};
+use crate::api::v1alpha1::{ModelVerificationSpec, RefusedCode, UseCode};
 use crate::model::shown;
 use crate::policy::CompiledPolicy;
-use crate::workload::{ContainerRef, FieldPath, ModelUse, Naming, Role, Way};
+use crate::workload::{ContainerRef, FieldPath, ModelUse, Naming, Role, Source, Way};
 
 /// What one policy says of one use.
 pub(super) struct Judgement {
@@ -30,6 +30,21 @@ pub(super) struct Judgement {
     pub(super) missing_records: Vec<ModelVerificationSpec>,
 }
 
+impl Judgement {
+    /// Of a use of which nothing but this is to be said.
+    fn refused((code, finding): (RefusedCode, Finding)) -> Self {
+        Judgement {
+            verdict: Verdict::Refused(code, finding.clone()),
+            facts: None,
+            signer: None,
+            writer: false,
+            findings: vec![(code.into(), finding)],
+            dangers: Vec::new(),
+            missing_records: Vec::new(),
+        }
+    }
+}
+
 /// Judges each use that the policy selects: first what is known of the content, use by use, then the way in which it is
 /// used, which depends on what is known of the others.
 pub(super) fn uses(scene: &Scene<'_>, policy: &CompiledPolicy) -> Vec<Option<Judgement>> {
@@ -47,7 +62,24 @@ pub(super) fn uses(scene: &Scene<'_>, policy: &CompiledPolicy) -> Vec<Option<Jud
             judgement.dangers = dangers::of_container(policy, model_use);
         }
     }
+    for (at, model_use) in scene.uses.iter().enumerate() {
+        if judged[at].is_none()
+            && let Some(found) = unsigned_part(model_use, &judged)
+        {
+            judged[at] = Some(Judgement::refused(found));
+        }
+    }
     judged
+}
+
+/// What is wrong with a path that an argument names in a mount that is Verified: what a policy lets lie there unsigned is
+/// no model.
+fn unsigned_part(model_use: &ModelUse, judged: &[Option<Judgement>]) -> Option<(RefusedCode, Finding)> {
+    let (Way::Named(naming), Source::Claim { path, .. }) = (&model_use.way, &model_use.source) else { return None };
+    match judged.get(naming.within?)?.as_ref()? {
+        Judgement { verdict: Verdict::Verified(facts), writer: false, .. } => beside::check_named(facts, path).err(),
+        _ => None,
+    }
 }
 
 /// Which uses the policy judges. What an argument names below a mount is judged with the mount, if the policy selects that;

@@ -11,6 +11,7 @@
 
 mod actions;
 mod authorities;
+mod beside;
 mod content;
 mod dangers;
 mod digests;
@@ -28,8 +29,10 @@ mod text;
 mod writers;
 
 pub use authorities::check as check_signers;
+pub use beside::{check_links, check_unsigned};
 pub use evidence::*;
 pub use hold::{Gates, Gating, demand_end, demand_gate, demand_gate_of_old, gate_due};
+pub use records::is_intact;
 pub use signers::{ends, has_expired};
 pub use storage::{SINGLE_WRITER_DRIVERS, check as check_storage};
 pub use text::{audit_annotations, deny_text, waiting_cures, warnings};
@@ -86,6 +89,10 @@ pub struct ModelFacts {
     pub manifest_digest: String,
     /// Who signed it.
     pub signers: Vec<SignerStatus>,
+    /// What lies in it unsigned, by paths in it; behind a folder's stands a `/`.
+    pub unsigned: Vec<String>,
+    /// Whether symbolic links lie in it.
+    pub has_links: bool,
 }
 
 /// What is wrong, for people.

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use super::{Evidence, Record};
 use crate::api::v1alpha1::{
-    BackingStoreSpec, ModelStatus, ModelVerificationSpec, ReadSource, Run, UnknownCode, VerdictKind,
+    BackingStoreSpec, FindingCode, ModelStatus, ModelVerificationSpec, ReadSource, RefusedCode, Run, UnknownCode,
+    VerdictKind,
 };
 use crate::model::is_in_system_folder;
 use crate::workload::{BackingStore, is_at_or_below};
@@ -45,7 +46,8 @@ pub(super) fn of_use<'a>(
     // Whoever says where the bundle is wants that one.
     let alike = records.iter().filter(|record| record.spec.signature == spec.signature);
     let around = alike.filter_map(|record| {
-        let model = covering(&record.status.models, path).filter(|model| model.verdict == VerdictKind::Verified)?;
+        let model = covering(&record.status.models, path)
+            .filter(|model| model.verdict == VerdictKind::Verified || is_intact(model))?;
         let currency = currency(record);
         let counts = matches!(currency, Currency::Current | Currency::Written);
         counts.then_some((record, (model.path.len(), currency == Currency::Current, record.status.verified_at.clone())))
@@ -53,12 +55,26 @@ pub(super) fn of_use<'a>(
     around.max_by(|(_, a), (_, b)| a.cmp(b)).map(|(record, _)| record.as_ref())
 }
 
-/// The model in which a path lies: the one with the nearest root. One at the top of a volume leaves out the folders of the
-/// file system.
+/// The model in which a path lies: the one with the nearest root.
 pub(super) fn covering<'a>(models: &'a [ModelStatus], path: &str) -> Option<&'a ModelStatus> {
-    let left_out = |model: &ModelStatus| model.path.is_empty() && is_in_system_folder(path);
-    let around = models.iter().filter(|model| is_at_or_below(path, &model.path) && !left_out(model));
+    let around = models.iter().filter(|model| is_at_or_below(path, &model.path) && !leaves_out(&model.path, path));
     around.max_by_key(|model| model.path.len())
+}
+
+/// Whether a read of a model leaves this path in it out: at the top of a volume, the folders of the file system.
+pub(super) fn leaves_out(root: &str, path: &str) -> bool {
+    root.is_empty() && is_in_system_folder(path)
+}
+
+/// Whether all that was signed is there as it was signed, whatever lies beside it.
+pub fn is_intact(model: &ModelStatus) -> bool {
+    match (model.verdict, model.reason) {
+        (VerdictKind::Verified, _) => model.content_verified,
+        (VerdictKind::Refused, Some(FindingCode::Refused(RefusedCode::UnsignedFiles))) => {
+            model.signature_verified && model.unsigned.is_some()
+        }
+        (VerdictKind::Refused | VerdictKind::Unknown, _) => false,
+    }
 }
 
 /// How what a record says relates to the source as it is now.

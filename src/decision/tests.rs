@@ -9,7 +9,9 @@ use serde_json::json;
 
 mod annotations;
 mod arguments;
+mod beside;
 mod goldens;
+mod kserve;
 mod properties;
 mod signers;
 mod uses;

@@ -155,7 +155,7 @@ pub(super) fn remedy(code: Code) -> &'static str {
             UnknownCode::BeingWritten => "wait until nothing writes to it any more",
             UnknownCode::Unreadable => "make it readable for the workload's ids, or set the policy's content.readAs",
             UnknownCode::RegistryUnavailable => "wait until the registry answers",
-            UnknownCode::RegistryUnauthorized => "give access to the registry",
+            UnknownCode::RegistryUnauthorized => "let everybody read the bundle there, or keep it elsewhere",
             UnknownCode::TrustUnavailable => "wait, or ask the platform team to look at the trust material",
             UnknownCode::TooLarge => "make the model smaller, or split it",
             UnknownCode::NotVerifiable => "put the model into a PersistentVolumeClaim and mount that",

@@ -1,13 +1,16 @@
 //! Comparing the files of a model with what was signed.
 
+use std::cell::RefCell;
+
 use super::finding::Finding;
 use super::locate::{Located, is_system_folder};
 use super::pace::Pace;
 use super::request::{Place, Progress, Request};
-use crate::api::v1alpha1::RefusedCode;
+use super::unsigned;
+use crate::api::v1alpha1::{RefusedCode, UnsignedFiles};
 use crate::model::{
     ContentRules, FileDigests, Folder, Found, HashedFile, Hashing, Kind, Links, Manifest, Names, ResourceName, Tree,
-    TreeFile, Visit, hash_files, shown, walk,
+    TreeFile, Visit, hash_files, is_in_system_folder, shown, walk,
 };
 use crate::signature::Statement;
 
@@ -21,6 +24,10 @@ pub(super) struct Read {
     pub(super) bytes: Option<u64>,
     /// What was left out of the comparison.
     pub(super) left_out: Names,
+    /// How many symbolic links lie in the model, once all of it was met.
+    pub(super) links: Option<u64>,
+    /// What is not signed, where that is all that differs.
+    pub(super) unsigned: Option<UnsignedFiles>,
 }
 
 /// Reads the model, all but its bundles, and compares it with the statement. What was read is told even if the comparison fails.
@@ -37,13 +44,21 @@ pub(super) fn check(
     let both_allow = request.links == Links::Follow && statement.serialization.allow_symlinks;
     let links = if both_allow { Links::Follow } else { Links::Refuse };
     let rules = rules(statement, request);
+    let stray = RefCell::new(Names::default());
     let tree = match &located.single {
         Some(file) => single_file(&located.folder, file)?,
         None => walk(&located.folder, links, &|visit| {
-            leaves_out(visit, located, bundles, manifest, &rules, &request.place)
+            let leaves_out = leaves_out(visit, located, bundles, manifest, &rules, &request.place);
+            if !leaves_out && is_stray(visit, manifest) {
+                stray.borrow_mut().add(visit.name.as_str());
+                return true;
+            }
+            leaves_out
         })?,
     };
-    read.left_out = tree.left_out;
+    read.links = Some(tree.links);
+    let stray = stray.into_inner();
+    read.left_out = tree.left_out.without(&stray);
     let name_as_listed = |name: &ResourceName| match &located.single {
         Some(file) => manifest.single_file(file.as_str()).unwrap_or(file).clone(),
         None => name.clone(),
@@ -51,7 +66,12 @@ pub(super) fn check(
     let (listed, others): (Vec<TreeFile>, Vec<TreeFile>) =
         tree.files.into_iter().partition(|file| manifest.lists(&name_as_listed(&file.name)));
     let mut extra = tree.unsignable;
+    stray.iter().for_each(|name| extra.add(name));
     (others.iter().filter(|file| !rules.ignores(&file.name))).for_each(|file| extra.add(file.name.as_str()));
+    if request.place == Place::Cluster && may_lead_astray(&extra, &read.left_out) {
+        tree.folder_links.iter().for_each(|name| extra.add(name));
+        read.left_out = std::mem::take(&mut read.left_out).without(&tree.folder_links);
+    }
 
     // Nobody waits until a file is read whose length already shows that it is another one.
     let (resized, listed): (Vec<TreeFile>, Vec<TreeFile>) =
@@ -70,7 +90,16 @@ pub(super) fn check(
     read.bytes = Some(bytes);
     hashed.iter_mut().for_each(|file: &mut HashedFile| file.name = name_as_listed(&file.name));
     let resized = resized.iter().map(|file| name_as_listed(&file.name)).collect();
-    Ok(manifest.compare(Found { hashed, resized, extra }, &rules)?)
+    manifest.compare(Found { hashed, resized, extra }, &rules).map_err(|mismatch| {
+        read.unsigned = mismatch.is_unsigned_only().then(|| unsigned::told(manifest, &mismatch.unsigned));
+        mismatch.into()
+    })
+}
+
+/// Whether a link to a folder could give what is not signed another name, which a policy that ignores the folder need not
+/// mean.
+fn may_lead_astray(extra: &Names, left_out: &Names) -> bool {
+    !extra.is_empty() || left_out.iter().any(is_in_system_folder)
 }
 
 /// Whether the listed file is said to have another length. Only shards say how long their file is.
@@ -109,7 +138,7 @@ fn rules(statement: &Statement, request: &Request) -> ContentRules {
             ignored.extend(git_paths());
         }
     }
-    ContentRules { ignore: ignored, unsigned_allowed: false }
+    ContentRules { ignore: ignored }
 }
 
 /// The names of Git's own files.
@@ -132,6 +161,13 @@ fn leaves_out(
         && visit.owner == 0
         && is_system_folder(visit.name, visit.kind);
     (is_bundle || is_system || rules.ignores(visit.name)) && !manifest.lists_at_or_below(visit.name)
+}
+
+/// Whether it is neither file nor folder and lies in a folder in which nothing is signed. It is as little signed as
+/// whatever else lies there, and need not be looked at.
+fn is_stray(visit: &Visit<'_>, manifest: &Manifest) -> bool {
+    let folder = visit.name.parent().filter(|folder| !folder.is_root());
+    matches!(visit.kind, Kind::Link | Kind::Special(_)) && folder.is_some_and(|it| !manifest.lists_at_or_below(&it))
 }
 
 /// A tree of one file, or of none if it is not there.

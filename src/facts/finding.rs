@@ -4,6 +4,7 @@
 
 use crate::api::v1alpha1::{Code, Detail, RefusedCode, UnknownCode};
 use crate::model::{ContentMismatch, FolderError, HashError, ManifestError, ReadCode, WalkError};
+use crate::registry::FetchError;
 use crate::signature::{CertificateError, Rejection, RejectionCode, StatementError, Unfit};
 
 /// One thing that stands in the way.
@@ -33,6 +34,33 @@ impl Finding {
     pub(super) fn ambiguous(candidates: &str) -> Self {
         let message = format!("several bundles could be meant: {candidates}; name the one, or keep it as model.sig");
         Finding::new(RefusedCode::MalformedBundle, message).with(Detail::AmbiguousBundle)
+    }
+}
+
+impl From<FetchError> for Finding {
+    fn from(error: FetchError) -> Self {
+        let (code, remedy): (Code, &str) = match error {
+            FetchError::Silent { .. } | FetchError::Slow { .. } => {
+                (UnknownCode::RegistryUnavailable.into(), "wait, and see that Pods of this namespace can reach it")
+            }
+            FetchError::Trouble { .. } => (UnknownCode::RegistryUnavailable.into(), "wait until it serves again"),
+            FetchError::Elsewhere { .. } => {
+                (UnknownCode::RegistryUnavailable.into(), "keep the bundle in a registry that answers itself")
+            }
+            FetchError::OtherBytes { .. } => (UnknownCode::RegistryUnavailable.into(), "push the bundle there anew"),
+            FetchError::Closed { .. } => {
+                (UnknownCode::RegistryUnauthorized.into(), "let everybody read it, or keep the bundle elsewhere")
+            }
+            FetchError::Missing { .. } => {
+                (UnknownCode::SourceMissing.into(), "push it there, or correct the annotation")
+            }
+            FetchError::TooLong { .. } => (UnknownCode::TooLarge.into(), "sign the model in parts"),
+            FetchError::NoBundle { ref why, .. } => {
+                let message = format!("{error}: {why}; push the bundle as the only layer, and name that manifest");
+                return Finding::new(RefusedCode::MalformedBundle, message);
+            }
+        };
+        Finding::new(code, format!("{error}; {remedy}"))
     }
 }
 

@@ -53,7 +53,7 @@ pub fn measure(request: &Measure, progress: &dyn Progress) -> Result<Measured, F
         Kind::Folder => {
             let folder = root.folder(path)?;
             let ignored = ignored(request, &folder)?;
-            let rules = ContentRules { ignore: ignored.clone(), ..ContentRules::default() };
+            let rules = ContentRules { ignore: ignored.clone() };
             let tree = walk(&folder, hashing.links, &|visit| rules.ignores(visit.name))?;
             (folder, tree, ignored)
         }
@@ -65,7 +65,7 @@ pub fn measure(request: &Measure, progress: &dyn Progress) -> Result<Measured, F
         Kind::Link => return Err(FolderError::Symlink { path: shown(path.as_str()) }.into()),
         Kind::Special(what) => return Err(FolderError::Special { path: shown(path.as_str()), what }.into()),
     };
-    let Tree { files, unsignable, left_out, bytes } = tree;
+    let Tree { files, unsignable, left_out, folder_links: _, links: _, bytes } = tree;
     refuse_names(&unsignable)?;
     progress.begin(files.len(), bytes);
     let mut hashed = hash_files(&folder, &files, hashing, &|bytes| progress.advance(bytes))?;

@@ -21,6 +21,7 @@ mod report;
 mod request;
 mod signers;
 mod survey;
+mod unsigned;
 
 pub use finding::Finding;
 pub use inline::{decode, read_at_most};

@@ -100,6 +100,7 @@ fn gather(
     let content = content::check(&located, &names, &statement, request, progress, &mut read);
     report.bytes = read.bytes;
     report.left_out = read.left_out.into();
+    (report.symlinks, report.unsigned) = (read.links, read.unsigned);
     report.content_verified = match &content {
         Ok(()) => Some(true),
         Err(Finding { code: Code::Refused(_), .. }) => Some(false),

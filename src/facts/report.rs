@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::finding::Finding;
 use super::signers::Signers;
-use crate::api::v1alpha1::{Code, Detail, MAX_PARTS, OtherBundle, RefusedCode, UnknownCode};
+use crate::api::v1alpha1::{Code, Detail, MAX_PARTS, OtherBundle, RefusedCode, UnknownCode, UnsignedFiles};
 use crate::model::{Digest, Names, ResourceName, shown, shown_to};
 
 /// The most that a report takes, in bytes: the kubelet divides 12 KiB among the containers of a Pod, and cuts what is
@@ -73,6 +73,13 @@ pub struct Report {
     /// Whether the signer followed symbolic links.
     #[serde(default, skip_serializing_if = "is_false")]
     pub allow_symlinks: bool,
+    /// How many symbolic links lie in the model: followed, if to a file, because the signer did so too. Absent: not
+    /// determined.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub symlinks: Option<u64>,
+    /// What lies in the model and is not signed, where everything else is what the bundle lists.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unsigned: Option<UnsignedFiles>,
     /// Who signed, by what was checked.
     #[serde(default, skip_serializing_if = "Signers::is_empty")]
     pub signers: Signers,
@@ -157,8 +164,8 @@ pub enum ReportError {
 
 impl Report {
     /// The report of a run that ended before it could read anything.
-    pub fn failed(nonce: Option<String>, extent: Extent, code: UnknownCode, message: &str) -> Report {
-        let outcome = Outcome::Unknown { code, detail: None, message: shown_to(message, MAX_REPORT_BYTES / 4) };
+    pub fn failed(nonce: Option<String>, extent: Extent, code: impl Into<Code>, message: &str) -> Report {
+        let outcome = Finding::new(code, shown_to(message, MAX_REPORT_BYTES / 4)).into();
         Report { outcome, ..Report::begin(nonce, extent) }
     }
 
@@ -178,6 +185,8 @@ impl Report {
             files: None,
             bytes: None,
             allow_symlinks: false,
+            symlinks: None,
+            unsigned: None,
             signers: Signers::default(),
             not_before: None,
             other_bundles: Vec::new(),
@@ -187,7 +196,8 @@ impl Report {
     }
 
     /// The report as JSON of at most [`MAX_REPORT_BYTES`]. What does not fit is left away in this order: names that
-    /// were left out (they stay counted), the end of the message, other bundles. Signers are never left away.
+    /// were left out (they stay counted), the end of the message, other bundles, unsigned files (that there are more stays
+    /// said). Signers are never left away.
     pub fn to_json(&self) -> String {
         let mut report = self.clone();
         loop {
@@ -198,7 +208,8 @@ impl Report {
             }
             let shorter = report.left_out.first.pop().is_some()
                 || report.outcome.shorten_message(excess)
-                || report.other_bundles.pop().is_some();
+                || report.other_bundles.pop().is_some()
+                || report.unsigned.as_mut().is_some_and(UnsignedFiles::shorten);
             if !shorter {
                 let message = format!(
                     "what proves its {} signers does not fit into a report of {MAX_REPORT_BYTES} bytes; sign it fewer \
@@ -246,11 +257,18 @@ impl Report {
         rule(self.content_verified.is_none() || self.extent == Extent::Full, "files were not to be read")?;
         rule(self.content_verified.is_none() || self.model_digest.is_some(), "files are compared with a manifest")?;
         if let Outcome::Divided { models } = &self.outcome {
-            let paths = models.iter().all(|path| path != "." && ResourceName::parse(path).is_ok());
+            let paths = models.iter().all(|path| is_path(path));
             rule(
                 root.is_none() && !models.is_empty() && models.len() <= MAX_PARTS && paths,
                 "a folder is divided into models",
             )?;
+        }
+        rule(self.content_verified != Some(true) || self.symlinks.is_some(), "links are counted where files are met")?;
+        if let Some(unsigned) = &self.unsigned {
+            rule(self.content_verified == Some(false) && self.symlinks.is_some(), "unsigned files were compared")?;
+            rule(unsigned.more || !unsigned.paths.is_empty(), "unsigned files have names")?;
+            let path = |path: &String| shown(path) == *path && is_path(path.strip_suffix('/').unwrap_or(path));
+            rule(unsigned.paths.iter().all(path), "unsigned files lie at paths in the model")?;
         }
         let complete = signed && (self.extent == Extent::SignatureOnly || self.content_verified == Some(true));
         rule(verified == complete, "the outcome is not what was found")?;
@@ -331,6 +349,11 @@ impl LeftOut {
     fn is_empty(&self) -> bool {
         self.count == 0
     }
+}
+
+/// Whether text is the path of something in a folder, and not of the folder itself.
+fn is_path(text: &str) -> bool {
+    ResourceName::parse(text).is_ok_and(|name| !name.is_root())
 }
 
 /// What is written only where it is true.

@@ -63,6 +63,9 @@ pub enum Place {
         /// Whether Git's own files may be unsigned.
         ignore_git: bool,
     },
+    /// On somebody's own machine, where the policies of a cluster say what may be unsigned: nothing but the bundles is left
+    /// out of the comparison, as there.
+    LaptopUnderPolicies,
 }
 
 /// Told how far a read has come. Called from several threads.

@@ -1,9 +1,13 @@
 //! What the accounts of weighbridge may do: one table, from which the chart's roles are made.
 //!
-//! Each row says why it is there. A right that no code uses is taken out here, and nowhere else.
+//! Each row says why it is there. A right that no code uses is taken out here, and nowhere else. To custom resources the
+//! operator has rights by a role that others add to: what it starts with are the kinds that are known without a `ModelKind`.
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::helm::{LABELS, NAMESPACE, OPERATOR, WEBHOOK};
 use super::{Artifact, notice};
+use crate::workload::CustomKinds;
 
 /// Who is granted something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -197,6 +201,13 @@ const USER_ROLES: &[UserRole] = &[
     },
 ];
 
+/// The cluster role by which the operator reads custom resources: the sum of all that carry [`AGGREGATE`].
+const CUSTOM_KINDS: &str = "weighbridge-operator-kinds";
+/// The label by which a cluster role adds to what the operator may read.
+const AGGREGATE: &str = "weighbridge.dev/aggregate-to-operator: \"true\"";
+/// The cluster role with the kinds that are known.
+const KNOWN_KINDS: &str = "weighbridge-known-kinds";
+
 /// The chart's template with every role and binding.
 pub(super) fn artifact() -> Artifact {
     let mut text = notice("src/generate/rbac.rs");
@@ -205,6 +216,7 @@ pub(super) fn artifact() -> Artifact {
             text += &role(account, scope);
         }
     }
+    text += &custom_kinds();
     text.extend(USER_ROLES.iter().map(user_role));
     Artifact { path: "charts/weighbridge/templates/rbac.yaml".into(), content: text }
 }
@@ -231,6 +243,31 @@ fn role(account: Account, scope: Scope) -> String {
          - kind: ServiceAccount\n  name: {subject}\n  namespace: {NAMESPACE}\n",
         header(kind),
         header(&format!("{kind}Binding")),
+    )
+}
+
+/// What the operator may read of custom resources: the role that grows, and what it starts with.
+fn custom_kinds() -> String {
+    let kinds = CustomKinds::default();
+    let mut groups: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for kind in kinds.namespaced() {
+        groups.entry(kind.group).or_default().extend(kind.resources);
+    }
+    let rule = |(group, resources): (&str, BTreeSet<&str>)| {
+        let resources: Vec<&str> = resources.into_iter().collect();
+        let (resources, verbs) = (resources.join(", "), FOLLOW.join(", "));
+        format!("- apiGroups: [{group}]\n  resources: [{resources}]\n  verbs: [{verbs}]\n")
+    };
+    let rules: String = groups.into_iter().map(rule).collect();
+    format!(
+        "---\n# what custom resources use; rights for kinds that a ModelKind adds come by the label, in roles of the platform\n\
+         apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRole\nmetadata:\n  name: {CUSTOM_KINDS}\n{LABELS}\
+         aggregationRule:\n  clusterRoleSelectors:\n  - matchLabels:\n      {AGGREGATE}\n\
+         ---\napiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRoleBinding\nmetadata:\n  name: {CUSTOM_KINDS}\n{LABELS}\
+         roleRef: {{apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: {CUSTOM_KINDS}}}\nsubjects:\n\
+         - kind: ServiceAccount\n  name: {OPERATOR}\n  namespace: {NAMESPACE}\n\
+         ---\napiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRole\nmetadata:\n  name: {KNOWN_KINDS}\n{LABELS}\
+         \u{20}   {AGGREGATE}\nrules:\n{rules}",
     )
 }
 
@@ -296,6 +333,21 @@ mod tests {
             let forbidden = ["pods/exec", "pods/attach", "pods/portforward", "pods/log", "pods/ephemeralcontainers"];
             assert!(grant.resources.iter().all(|resource| !forbidden.contains(resource)), "{}", grant.why);
         }
+    }
+
+    #[test]
+    fn custom_resources_are_only_read_and_never_those_of_kubernetes_itself() {
+        let kinds = CustomKinds::default();
+        for kind in kinds.namespaced() {
+            let core = ["apps", "batch", "rbac.authorization.k8s.io"].contains(&kind.group);
+            assert!(kind.group.contains('.') && !core, "{}", kind.group);
+            assert!(!kind.resources.iter().any(|resource| resource.contains(['*', '/'])), "{}", kind.kind);
+        }
+        let text = custom_kinds();
+        assert!(text.contains("- apiGroups: [serving.kserve.io]\n  resources: [inferenceservices, "), "{text}");
+        let verbs = text.lines().filter(|line| line.trim_start().starts_with("verbs:"));
+        assert!(verbs.clone().count() > 10 && verbs.clone().all(|line| line == "  verbs: [list, watch]"), "{text}");
+        assert!(!text.contains("localmodelcaches"), "what lies in no namespace has no status");
     }
 
     #[test]

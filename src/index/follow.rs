@@ -19,6 +19,7 @@ use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use tokio::sync::{Notify, watch as channel};
 
+use super::custom::{self, Custom};
 use super::facts;
 use super::snapshot::{Snapshot, Workload, WorkloadKey};
 use super::state::State;
@@ -100,30 +101,48 @@ impl Index {
     /// The tasks that keep it up to date; to be run for as long as the process lives.
     pub fn tasks(&self, client: &Client) -> Vec<Task> {
         let own = self.shared.settings.namespace.as_str();
-        let trust = Scope { labels: Some(TRUST_LABEL.to_owned()), fields: None };
+        let trust = Scope { labels: Some(TRUST_LABEL.to_owned()), ..Scope::default() };
         let mut tasks: Vec<Task> = vec![
             ("publish", Box::pin(self.clone().publish())),
             self.namespaces(client),
             self.claims(client),
             self.volumes(client),
-            self.task("policies", ours::<ClusterModelPolicy>(client, None), Scope::default(), |state, event, now| {
-                state.policies.take(event, now, ResourceExt::name_any, facts::policy);
-            }),
-            self.task("kinds", ours::<ModelKind>(client, None), Scope::default(), |state, event, now| {
-                state.kinds.take(event, now, ResourceExt::name_any, facts::parse);
-            }),
-            self.task("model policies", ours::<ModelPolicy>(client, None), Scope::default(), |state, event, now| {
-                state.model_policies.take(event, now, key, facts::model_policy);
-            }),
-            self.task("records", ours::<ModelVerification>(client, None), Scope::default(), |state, event, now| {
-                state.records.take(event, now, key, |it| facts::parse(it).map(facts::lean));
-            }),
-            self.task("stores", ours::<BackingStore>(client, Some(own)), Scope::default(), |state, event, now| {
-                state.stores.take(event, now, ResourceExt::name_any, facts::parse);
-            }),
-            self.task("config maps", Api::<ConfigMap>::namespaced(client.clone(), own), trust, |state, event, now| {
-                state.trust_config_maps.take(event, now, ResourceExt::name_any, slim);
-            }),
+            self.task(
+                "policies",
+                (ours::<ClusterModelPolicy>(client, None), Scope::default()),
+                |it| (it.name_any(), facts::policy(it)),
+                |state, event, now| state.policies.take(event, now),
+            ),
+            self.task(
+                "kinds",
+                (ours::<ModelKind>(client, None), Scope::default()),
+                |it| (it.name_any(), facts::parse(it)),
+                |state, event, now| state.kinds.take(event, now),
+            ),
+            self.task(
+                "model policies",
+                (ours::<ModelPolicy>(client, None), Scope::default()),
+                |it| (key(&it), facts::model_policy(it)),
+                |state, event, now| state.model_policies.take(event, now),
+            ),
+            self.task(
+                "records",
+                (ours::<ModelVerification>(client, None), Scope::default()),
+                |it| (key(&it), facts::parse(it).map(facts::lean)),
+                |state, event, now| state.records.take(event, now),
+            ),
+            self.task(
+                "stores",
+                (ours::<BackingStore>(client, Some(own)), Scope::default()),
+                |it| (it.name_any(), facts::parse(it)),
+                |state, event, now| state.stores.take(event, now),
+            ),
+            self.task(
+                "config maps",
+                (Api::<ConfigMap>::namespaced(client.clone(), own), trust),
+                |it| (it.name_any(), Some(slim(it))),
+                |state, event, now| state.trust_config_maps.take(event, now),
+            ),
         ];
         for name in &self.shared.settings.trust_secrets {
             tasks.push(self.trust_secret(client, name.clone()));
@@ -140,16 +159,23 @@ impl Index {
         let statuses = ours::<WorkloadVerification>(client, None);
         let leases = Api::<Lease>::namespaced(client.clone(), own);
         vec![
-            self.task("pods", Api::<Pod>::all(client.clone()), Scope::default(), |state, event, now| {
+            ("custom resources", Box::pin(custom::follow_all(self.clone(), client.clone()))),
+            self.task("pods", (Api::<Pod>::all(client.clone()), Scope::default()), slim, |state, event, now| {
                 state.gone_pods.take(&event, &state.pods.rows(), now);
-                state.pods.take(event, now, key, slim);
+                state.pods.take(event.map(|pod| (key(&pod), Some(pod))), now);
             }),
-            self.task("workload statuses", statuses, Scope::default(), |state, event, now| {
-                state.workload_verifications.take(event, now, key, facts::parse);
-            }),
-            self.task("leases", leases, Scope::default(), |state, event, now| {
-                state.leases.take(event, now, ResourceExt::name_any, slim);
-            }),
+            self.task(
+                "workload statuses",
+                (statuses, Scope::default()),
+                |it| (key(&it), facts::parse(it)),
+                |state, event, now| state.workload_verifications.take(event, now),
+            ),
+            self.task(
+                "leases",
+                (leases, Scope::default()),
+                |it| (it.name_any(), Some(slim(it))),
+                |state, event, now| state.leases.take(event, now),
+            ),
             self.workloads("apps/v1", "Deployment", client, |it: Deployment| (it.metadata, Some(it.spec.template))),
             self.workloads("apps/v1", "StatefulSet", client, |it: StatefulSet| (it.metadata, Some(it.spec.template))),
             self.workloads("apps/v1", "DaemonSet", client, |it: DaemonSet| (it.metadata, Some(it.spec.template))),
@@ -163,32 +189,44 @@ impl Index {
 
     fn namespaces(&self, client: &Client) -> Task {
         let api = Api::<Namespace>::all(client.clone());
-        self.task("namespaces", api, Scope::default(), |state, event, now| {
-            let facts = |it: Namespace| Some(NamespaceFacts { labels: it.metadata.labels.unwrap_or_default() });
-            state.namespaces.take(event, now, ResourceExt::name_any, facts);
-        })
+        let facts = |it: Namespace| NamespaceFacts { labels: it.metadata.labels.unwrap_or_default() };
+        self.task(
+            "namespaces",
+            (api, Scope::default()),
+            move |it| (it.name_any(), Some(facts(it))),
+            |state, event, now| state.namespaces.take(event, now),
+        )
     }
 
     fn claims(&self, client: &Client) -> Task {
         let api = Api::<PersistentVolumeClaim>::all(client.clone());
-        self.task("claims", api, Scope::default(), |state, event, now| {
-            state.claims.take(event, now, key, |it| Some(facts::claim(it)));
-        })
+        self.task(
+            "claims",
+            (api, Scope::default()),
+            |it| (key(&it), Some(facts::claim(it))),
+            |state, event, now| state.claims.take(event, now),
+        )
     }
 
     fn volumes(&self, client: &Client) -> Task {
         let api = Api::<PersistentVolume>::all(client.clone());
-        self.task("volumes", api, Scope::default(), |state, event, now| {
-            state.volumes.take(event, now, ResourceExt::name_any, |it| Some(facts::volume(it)));
-        })
+        self.task(
+            "volumes",
+            (api, Scope::default()),
+            |it| (it.name_any(), Some(facts::volume(it))),
+            |state, event, now| state.volumes.take(event, now),
+        )
     }
 
     fn trust_secret(&self, client: &Client, name: String) -> Task {
         let api = Api::<Secret>::namespaced(client.clone(), &self.shared.settings.namespace);
-        let scope = Scope { labels: None, fields: Some(format!("metadata.name={name}")) };
-        self.task("trust secret", api, scope, move |state, event, now| {
-            state.trust_secrets.entry(name.clone()).or_default().take(event, now, ResourceExt::name_any, labelled);
-        })
+        let scope = Scope { fields: Some(format!("metadata.name={name}")), ..Scope::default() };
+        self.task(
+            "trust secret",
+            (api, scope),
+            |it| (it.name_any(), labelled(it)),
+            move |state, event, now| state.trust_secrets.entry(name.clone()).or_default().take(event, now),
+        )
     }
 
     /// Follows the workloads of one kind; `parts` takes metadata and template out of one.
@@ -203,31 +241,31 @@ impl Index {
         K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
     {
         self.state().workloads.entry(kind).or_default();
-        self.task(kind, Api::<K>::all(client.clone()), Scope::default(), move |state, event, now| {
-            let name =
-                |it: &K| WorkloadKey { namespace: it.namespace().unwrap_or_default(), kind, name: it.name_any() };
-            let facts = |it: K| {
-                let (mut metadata, template) = parts(it);
-                metadata.managed_fields = None;
-                Some(Workload { api_version, metadata, template: template? })
-            };
-            state.workloads.entry(kind).or_default().take(event, now, name, facts);
+        let keep = move |it: K| {
+            let key = WorkloadKey { namespace: it.namespace().unwrap_or_default(), kind, name: it.name_any() };
+            let (mut metadata, template) = parts(it);
+            metadata.managed_fields = None;
+            (key, template.map(|template| Workload { api_version, metadata, template }))
+        };
+        self.task(kind, (Api::<K>::all(client.clone()), Scope::default()), keep, move |state, event, now| {
+            state.workloads.entry(kind).or_default().take(event, now);
         })
     }
 
-    /// The task that follows one kind.
-    fn task<K>(
+    /// The task that follows one kind: `keep` says what is kept of an object, and `take` where.
+    fn task<K, T>(
         &self,
         name: &'static str,
-        api: Api<K>,
-        scope: Scope,
-        take: impl Fn(&mut State, Event<K>, Timestamp) + Send + 'static,
+        (api, scope): (Api<K>, Scope),
+        keep: impl Fn(K) -> T + Send + Sync + 'static,
+        take: impl Fn(&mut State, Event<T>, Timestamp) + Send + 'static,
     ) -> Task
     where
         K: Resource + Clone + Debug + DeserializeOwned + Send + 'static,
+        T: Send + 'static,
     {
         let index = self.clone();
-        let sink = move |event: Event<K>| {
+        let sink = move |event: Event<T>| {
             let now = (index.shared.settings.clock)();
             let mut state = index.state();
             state.changed |= !matches!(event, Event::Alive);
@@ -235,7 +273,7 @@ impl Index {
             drop(state);
             index.shared.touched.notify_one();
         };
-        (name, Box::pin(follow(api, scope, sink)))
+        (name, Box::pin(follow(api, scope, (keep, sink))))
     }
 
     /// Publishes whenever something has changed.
@@ -258,6 +296,16 @@ impl Index {
         }
     }
 
+    /// Changes or asks what is known of custom resources; a change is published.
+    pub(super) fn custom<R>(&self, act: impl FnOnce(&mut Custom) -> R) -> R {
+        let mut state = self.state();
+        let outcome = act(&mut state.custom);
+        state.changed |= state.custom.is_changed();
+        drop(state);
+        self.shared.touched.notify_one();
+        outcome
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -277,9 +325,9 @@ fn key<K: ResourceExt>(object: &K) -> (String, String) {
 }
 
 /// The object without the field that nobody here reads and that is often its largest.
-fn slim<K: ResourceExt>(mut object: K) -> Option<K> {
+fn slim<K: ResourceExt>(mut object: K) -> K {
     object.managed_fields_mut().clear();
-    Some(object)
+    object
 }
 
 /// A Secret that its owner has marked as trust material.

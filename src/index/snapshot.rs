@@ -8,6 +8,7 @@ use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, PodTemplateSpec, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
+use super::custom::CustomObjects;
 use crate::api::v1alpha1::{BackingStore, ClusterModelPolicy, ModelPolicy, ModelVerification, WorkloadVerification};
 use crate::decision::Evidence;
 use crate::policy::CompiledPolicies;
@@ -52,6 +53,8 @@ pub struct Objects {
     pub pods_since: Option<Timestamp>,
     /// Workloads that carry a Pod template. Operator only.
     pub workloads: Arc<HashMap<WorkloadKey, Arc<Workload>>>,
+    /// Custom resources that name models. Operator only.
+    pub custom: CustomObjects,
     /// Statuses of workloads. Operator only.
     pub workload_verifications: Arc<HashMap<(String, String), Arc<WorkloadVerification>>>,
     /// Leases in our namespace. Operator only.

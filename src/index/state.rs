@@ -9,6 +9,7 @@ use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
 use kube::ResourceExt;
 
+use super::custom::Custom;
 use super::facts;
 use super::gone::GonePods;
 use super::snapshot::{Objects, Snapshot, Workload, WorkloadKey};
@@ -39,6 +40,7 @@ pub(super) struct State {
     pub(super) workloads: BTreeMap<&'static str, Table<WorkloadKey, Workload>>,
     pub(super) workload_verifications: Table<(String, String), WorkloadVerification>,
     pub(super) leases: Table<String, Lease>,
+    pub(super) custom: Custom,
     /// Whether anything but signs of life has come in since the last snapshot.
     pub(super) changed: bool,
     /// The snapshot that was made last: what has not changed since is taken over from it.
@@ -84,6 +86,9 @@ impl State {
         next.objects.gone_pods = self.gone_pods.pods();
         next.objects.pods_since = self.gone_pods.complete_since();
         next.objects.workload_verifications = self.workload_verifications.rows();
+        if let Some(custom) = self.custom.take_changed() {
+            next.objects.custom = custom;
+        }
         if self.leases.take_changed() {
             next.objects.leases = sorted(&self.leases);
         }
@@ -220,7 +225,7 @@ mod tests {
     /// Every kind was listed and is empty.
     fn warm() -> State {
         let mut state = State::default();
-        state.namespaces.take(Event::Reset(vec![]), at(1), String::clone, |_| None);
+        state.namespaces.take(Event::Reset(vec![]), at(1));
         state.claims.never_followed();
         state.volumes.never_followed();
         state.policies.never_followed();
@@ -246,9 +251,9 @@ mod tests {
     #[test]
     fn the_slowest_watch_is_the_age() {
         let mut state = warm();
-        state.volumes.take(Event::Reset(vec![]), at(5), |_: &()| String::new(), |()| None);
+        state.volumes.take(Event::Reset(vec![]), at(5));
         assert_eq!(state.publish("weighbridge").unwrap().evidence.observed_at, Some(at(1)));
-        state.namespaces.take(Event::<String>::Alive, at(9), String::clone, |_| None);
+        state.namespaces.take(Event::Alive, at(9));
         assert_eq!(state.publish("weighbridge").unwrap().evidence.observed_at, Some(at(5)));
     }
 

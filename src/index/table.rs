@@ -23,27 +23,17 @@ impl<K, V> Default for Table<K, V> {
 }
 
 impl<K: Eq + Hash + Clone, V> Table<K, V> {
-    /// Takes in what happened. An object without facts (one that does not parse) is as good as none.
-    pub(super) fn take<T>(
-        &mut self,
-        event: Event<T>,
-        now: Timestamp,
-        key: impl Fn(&T) -> K,
-        facts: impl Fn(T) -> Option<V>,
-    ) {
+    /// Takes in what happened to the objects, by key. One without facts (it does not parse) is as good as none.
+    pub(super) fn take(&mut self, event: Event<(K, Option<V>)>, now: Timestamp) {
         self.seen = Some(now);
-        let row = |object: T| (key(&object), facts(object).map(Arc::new));
         match event {
             Event::Alive => return,
-            Event::Reset(objects) => {
-                let rows = objects.into_iter().map(row).filter_map(|(key, facts)| Some((key, facts?)));
+            Event::Reset(rows) => {
+                let rows = rows.into_iter().filter_map(|(key, facts)| Some((key, Arc::new(facts?))));
                 self.rows = Arc::new(rows.collect());
             }
-            Event::Apply(object) => match row(object) {
-                (key, Some(facts)) => drop(Arc::make_mut(&mut self.rows).insert(key, facts)),
-                (key, None) => drop(Arc::make_mut(&mut self.rows).remove(&key)),
-            },
-            Event::Delete(object) => drop(Arc::make_mut(&mut self.rows).remove(&key(&object))),
+            Event::Apply((key, Some(facts))) => drop(Arc::make_mut(&mut self.rows).insert(key, Arc::new(facts))),
+            Event::Apply((key, None)) | Event::Delete((key, _)) => drop(Arc::make_mut(&mut self.rows).remove(&key)),
         }
         self.changed = true;
     }
@@ -77,21 +67,25 @@ mod tests {
         Timestamp::from_second(second).unwrap()
     }
 
+    fn row(n: i32) -> (i32, Option<i32>) {
+        (n, Some(n))
+    }
+
     #[test]
     fn a_snapshot_does_not_change_under_its_reader() {
         let mut table = Table::default();
-        table.take(Event::Reset(vec![1]), at(1), |n: &i32| *n, Some);
+        table.take(Event::Reset(vec![row(1)]), at(1));
         let before = table.rows();
-        table.take(Event::Delete(1), at(2), |n: &i32| *n, Some);
+        table.take(Event::Delete(row(1)), at(2));
         assert_eq!((before.len(), table.rows().len()), (1, 0));
     }
 
     #[test]
     fn a_bookmark_is_life_and_no_change() {
         let mut table: Table<i32, i32> = Table::default();
-        table.take(Event::Reset(vec![]), at(1), |n: &i32| *n, Some);
+        table.take(Event::Reset(vec![]), at(1));
         assert!(table.take_changed());
-        table.take(Event::Alive, at(9), |n: &i32| *n, Some);
+        table.take(Event::Alive, at(9));
         assert!(!table.take_changed());
         assert_eq!(table.seen(), Some(at(9)));
     }
@@ -99,16 +93,16 @@ mod tests {
     #[test]
     fn an_object_that_no_longer_parses_is_gone() {
         let mut table = Table::default();
-        table.take(Event::Reset(vec![1]), at(1), |n: &i32| *n, Some);
-        table.take(Event::Apply(1), at(2), |n: &i32| *n, |_| None);
+        table.take(Event::Reset(vec![row(1)]), at(1));
+        table.take(Event::Apply((1, None)), at(2));
         assert!(table.rows().is_empty());
     }
 
     #[test]
     fn a_list_forgets_what_is_not_in_it() {
         let mut table = Table::default();
-        table.take(Event::Reset(vec![1, 2]), at(1), |n: &i32| *n, Some);
-        table.take(Event::Reset(vec![2, 3]), at(2), |n: &i32| *n, Some);
+        table.take(Event::Reset(vec![row(1), row(2)]), at(1));
+        table.take(Event::Reset(vec![row(2), row(3)]), at(2));
         let mut keys: Vec<i32> = table.rows().keys().copied().collect();
         keys.sort_unstable();
         assert_eq!(keys, [2, 3]);

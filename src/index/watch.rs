@@ -1,13 +1,14 @@
 //! One kind, followed: listed once, then watched for as long as the process lives.
 //!
 //! Receives an [`Api`] and a sink; promises that the sink sees a [`Event::Reset`] before anything else, every change
-//! after that, and an [`Event::Alive`] for each bookmark and each watch that begins; never gives up, and never reports
-//! life that it did not see.
+//! after that, and an [`Event::Alive`] for each bookmark and each watch that begins; never gives up unless the sink says
+//! so, and never reports life that it did not see.
 //!
 //! kube-runtime's `watcher` does the same but keeps bookmarks to itself, and a bookmark (about one a minute) is the only
 //! sign that tells a quiet cluster from a dead connection.
 
 use std::fmt::Debug;
+use std::ops::ControlFlow;
 use std::time::Duration;
 
 use futures::{StreamExt, TryStreamExt};
@@ -43,6 +44,18 @@ pub(crate) enum Event<K> {
     Alive,
 }
 
+impl<K> Event<K> {
+    /// The same about objects in another form.
+    pub(super) fn map<T>(self, form: impl Fn(K) -> T) -> Event<T> {
+        match self {
+            Event::Reset(objects) => Event::Reset(objects.into_iter().map(form).collect()),
+            Event::Apply(object) => Event::Apply(form(object)),
+            Event::Delete(object) => Event::Delete(form(object)),
+            Event::Alive => Event::Alive,
+        }
+    }
+}
+
 /// Which objects of a kind are followed.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Scope {
@@ -50,12 +63,51 @@ pub(super) struct Scope {
     pub(super) labels: Option<String>,
     /// A field selector.
     pub(super) fields: Option<String>,
+    /// How many objects are listed at once; absent, as many as anybody does.
+    pub(super) page: Option<u32>,
 }
 
-/// Follows a kind for ever, and tells `sink` what happens.
-pub(super) async fn follow<K>(api: Api<K>, scope: Scope, mut sink: impl FnMut(Event<K>))
+/// Who is told what happens to the objects of a kind.
+pub(super) trait Sink<K> {
+    /// What is kept of an object. While a list comes in, no more than a page of it is there in full.
+    type Kept;
+
+    /// Hears that a list begins, of which each object is kept before [`Event::Reset`] tells of all.
+    fn listing(&mut self) {}
+
+    /// What is kept of this one.
+    fn keep(&mut self, object: K) -> Self::Kept;
+
+    /// Takes in what happened.
+    fn take(&mut self, event: Event<Self::Kept>);
+
+    /// Hears why a list or a watch failed, and says whether to try again.
+    fn failed(&mut self, _: &kube::Error) -> ControlFlow<()> {
+        ControlFlow::Continue(())
+    }
+}
+
+/// A sink of two functions, which goes on whatever fails: what is kept of an object, and who takes in what happened.
+impl<K, T, F: Fn(K) -> T, G: FnMut(Event<T>)> Sink<K> for (F, G) {
+    type Kept = T;
+
+    fn keep(&mut self, object: K) -> T {
+        (self.0)(object)
+    }
+
+    fn take(&mut self, event: Event<T>) {
+        (self.1)(event);
+    }
+}
+
+/// What is told of one object.
+type Told<T> = fn(T) -> Event<T>;
+
+/// Follows a kind for ever, and tells `sink` what happens; ends when that does not want to go on.
+pub(super) async fn follow<K, S>(api: Api<K>, scope: Scope, mut sink: S)
 where
     K: Resource + Clone + Debug + DeserializeOwned,
+    S: Sink<K>,
 {
     let mut pause = BACKOFF.0;
     let mut version: Option<String> = None;
@@ -63,8 +115,8 @@ where
     let client = api.into_client();
     loop {
         let step = match &mut version {
-            None => list(&client, &request, &scope).await.map(|(objects, listed)| {
-                sink(Event::Reset(objects));
+            None => list(&client, &request, &scope, &mut sink).await.map(|(objects, listed)| {
+                sink.take(Event::Reset(objects));
                 Next::Watch(listed)
             }),
             Some(from) => watch(&client, &request, &scope, from, &mut sink).await,
@@ -78,6 +130,9 @@ where
             Ok(Next::Resume) => pause = BACKOFF.0,
             Ok(Next::List) => version = None,
             Err(error) => {
+                if sink.failed(&error).is_break() {
+                    return;
+                }
                 warn!(kind = std::any::type_name::<K>(), %error, "cannot list or watch; trying again");
                 pause = (pause * 2).min(BACKOFF.1);
             }
@@ -112,21 +167,28 @@ impl<'de, K: DeserializeOwned> Deserialize<'de> for Unmanaged<K> {
     }
 }
 
-async fn list<K>(client: &Client, request: &Request, scope: &Scope) -> kube::Result<(Vec<K>, String)>
+async fn list<K, S>(
+    client: &Client,
+    request: &Request,
+    scope: &Scope,
+    sink: &mut S,
+) -> kube::Result<(Vec<S::Kept>, String)>
 where
     K: Clone + Debug + DeserializeOwned,
+    S: Sink<K>,
 {
     let mut params = ListParams {
         label_selector: scope.labels.clone(),
         field_selector: scope.fields.clone(),
-        limit: Some(PAGE),
+        limit: Some(scope.page.unwrap_or(PAGE)),
         ..ListParams::default()
     };
     let mut objects = Vec::new();
+    sink.listing();
     loop {
         let page = request.list(&params).map_err(kube::Error::BuildRequest)?;
         let page = client.request::<ObjectList<Unmanaged<K>>>(page).await?;
-        objects.extend(page.items.into_iter().map(|Unmanaged(object)| object));
+        objects.extend(page.items.into_iter().map(|Unmanaged(object)| sink.keep(object)));
         match page.metadata.continue_.filter(|token| !token.is_empty()) {
             Some(token) => params.continue_token = Some(token),
             None => return Ok((objects, page.metadata.resource_version.unwrap_or_default())),
@@ -135,15 +197,16 @@ where
 }
 
 /// Watches until the stream ends, and moves `version` along with what it sees.
-async fn watch<K>(
+async fn watch<K, S>(
     client: &Client,
     request: &Request,
     scope: &Scope,
     version: &mut String,
-    sink: &mut impl FnMut(Event<K>),
+    sink: &mut S,
 ) -> kube::Result<Next>
 where
     K: Resource + Clone + Debug + DeserializeOwned,
+    S: Sink<K>,
 {
     let params = WatchParams {
         label_selector: scope.labels.clone(),
@@ -160,21 +223,21 @@ where
     };
     // The server takes up the watch where we are. Of a kind of which nothing has changed since the server started it may
     // send no bookmark at all: then a new watch after each [`SILENCE`] is the only sign of life.
-    sink(Event::Alive);
+    sink.take(Event::Alive);
     loop {
         let Ok(next) = tokio::time::timeout(SILENCE, stream.try_next()).await else {
             debug!(kind = std::any::type_name::<K>(), "a watch fell silent; starting another");
             return Ok(Next::Resume);
         };
-        let event = match next? {
+        let (object, event): (K, Told<S::Kept>) = match next? {
             None => return Ok(Next::Resume),
             Some(WatchEvent::Added(Unmanaged(object)) | WatchEvent::Modified(Unmanaged(object))) => {
-                Event::Apply(object)
+                (object, Event::Apply)
             }
-            Some(WatchEvent::Deleted(Unmanaged(object))) => Event::Delete(object),
+            Some(WatchEvent::Deleted(Unmanaged(object))) => (object, Event::Delete),
             Some(WatchEvent::Bookmark(bookmark)) => {
                 *version = bookmark.metadata.resource_version;
-                sink(Event::Alive);
+                sink.take(Event::Alive);
                 continue;
             }
             Some(WatchEvent::Error(status)) => {
@@ -182,12 +245,11 @@ where
                 return Ok(Next::List);
             }
         };
-        if let Event::Apply(object) | Event::Delete(object) = &event
-            && let Some(seen) = &object.meta().resource_version
-        {
+        if let Some(seen) = &object.meta().resource_version {
             version.clone_from(seen);
         }
-        sink(event);
+        let kept = sink.keep(object);
+        sink.take(event(kept));
     }
 }
 

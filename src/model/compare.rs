@@ -3,6 +3,7 @@
 //! Compares sets: every listed file must be there with its digest, and no other file may be there. It reads nothing.
 
 use std::cmp::Ordering;
+use std::collections::HashSet;
 use std::fmt;
 
 use super::{FileDigests, HashedFile, Manifest, ResourceName, shown};
@@ -26,8 +27,6 @@ pub struct Found {
 pub struct ContentRules {
     /// Files and folders that may lie there unsigned. A signed file below one is checked all the same.
     pub ignore: Vec<ResourceName>,
-    /// Any file may lie there unsigned.
-    pub unsigned_allowed: bool,
 }
 
 impl ContentRules {
@@ -61,6 +60,20 @@ impl Names {
     /// The first [`NAMES_SHOWN`] of them, fit to be shown.
     pub fn first(&self) -> Vec<String> {
         self.0.iter().take(NAMES_SHOWN).map(|name| shown(name)).collect()
+    }
+
+    /// Each of them, as it is: for programs, never for people.
+    pub fn iter(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(AsRef::as_ref)
+    }
+
+    /// All but those among `others`, in any order.
+    pub fn without(self, others: &Names) -> Names {
+        if others.is_empty() {
+            return self;
+        }
+        let others: HashSet<&str> = others.iter().collect();
+        Names(self.0.into_iter().filter(|name| !others.contains(name.as_ref())).collect())
     }
 
     /// All of them, as they are: for programs, never for people.
@@ -130,15 +143,11 @@ impl Manifest {
                     mismatch.altered.add(signed.name.as_str());
                 }
                 (Some(signed), None) => mismatch.missing.add(signed.name.as_str()),
-                (None, Some((name, _))) if !rules.unsigned_allowed && !rules.ignores(name) => {
-                    mismatch.unsigned.add(name.as_str());
-                }
+                (None, Some((name, _))) if !rules.ignores(name) => mismatch.unsigned.add(name.as_str()),
                 _ => {}
             }
         }
-        if !rules.unsigned_allowed {
-            mismatch.unsigned.0.extend(extra.0);
-        }
+        mismatch.unsigned.0.extend(extra.0);
         if mismatch == ContentMismatch::default() { Ok(()) } else { Err(mismatch) }
     }
 }
@@ -197,7 +206,7 @@ mod tests {
     #[test]
     fn ignoring_never_hides_a_signed_file() {
         let manifest = manifest(&["a", "dir/b"]).unwrap();
-        let rules = ContentRules { ignore: vec![ResourceName::parse("dir").unwrap()], unsigned_allowed: false };
+        let rules = ContentRules { ignore: vec![ResourceName::parse("dir").unwrap()] };
         assert_eq!(manifest.compare(found(&[("a", "a"), ("dir/b", "dir/b"), ("dir/x", "")]), &rules), Ok(()));
         let mismatch = manifest.compare(found(&[("a", "a"), ("dir/b", "other")]), &rules).unwrap_err();
         assert_eq!(mismatch.to_string(), "1 altered: dir/b");
@@ -206,7 +215,7 @@ mod tests {
 
     #[test]
     fn ignoring_the_root_ignores_nothing() {
-        let rules = ContentRules { ignore: vec![ResourceName::root()], unsigned_allowed: false };
+        let rules = ContentRules { ignore: vec![ResourceName::root()] };
         assert!(manifest(&["a"]).unwrap().compare(found(&[("a", "a"), ("b", "")]), &rules).is_err());
     }
 

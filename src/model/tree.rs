@@ -35,6 +35,10 @@ pub struct Tree {
     /// What was left out: by the caller's choice, and folders behind symbolic links (their files are met elsewhere in
     /// the model, under their own names).
     pub left_out: Names,
+    /// The folders behind symbolic links among them, by the names of the links.
+    pub folder_links: Names,
+    /// How many symbolic links were met that lead to files or folders in the model.
+    pub links: u64,
     /// The sum of the files' lengths, in bytes.
     pub bytes: u64,
 }
@@ -153,8 +157,10 @@ impl Walk<'_> {
             }
             let target = self.root.look(&name, Links::Follow)?;
             seen = target.ok_or_else(|| FolderError::BrokenLink { path: path() })?;
+            self.tree.links += 1;
             if seen.kind == Kind::Folder {
                 self.tree.left_out.add(name.as_str());
+                self.tree.folder_links.add(name.as_str());
                 return Ok(());
             }
         }
@@ -255,7 +261,7 @@ mod tests {
         assert_eq!(walked(dir.path(), Links::Refuse).unwrap_err().code(), ReadCode::Symlink);
         let tree = walked(dir.path(), Links::Follow).unwrap();
         assert_eq!(names(&tree), ["a", "link", "sub/b"]);
-        assert_eq!(tree.left_out.first(), ["linked"]);
+        assert_eq!((tree.left_out.first(), tree.links), (vec!["linked".to_owned()], 2));
     }
 
     #[test]

@@ -1,11 +1,15 @@
 //! From a CRD spec to a policy that can be asked.
 
+use std::sync::Arc;
+
 use jiff::SignedDuration;
 use kube::ResourceExt;
 use kube::core::Duration;
 
 use super::authorities;
+use super::ignored::IgnoredPaths;
 use super::matching::Matching;
+use super::registries::BundleRegistries;
 use super::selector::{Selector, understood};
 use super::{Actions, CompiledPolicy, ContentRules, PolicyName, Reach, TrustSources};
 use crate::api::v1alpha1::{
@@ -56,11 +60,16 @@ fn compiled(
         required,
         content,
         require_digest_annotation,
+        bundle_registries,
     } = spec;
     let Match { namespace_selector, models, exclude } = matches;
     let (namespaces, errors) = Selector::compile(namespace_selector);
     problems.extend(errors);
     let (matching, errors) = Matching::compile(models.as_deref(), exclude);
+    problems.extend(errors);
+    let (ignored, errors) = IgnoredPaths::compile(&content.ignore_paths);
+    problems.extend(errors);
+    let (bundle_registries, errors) = BundleRegistries::compile(bundle_registries);
     problems.extend(errors);
     let authorities = authorities::compile(authorities, trust, &mut problems);
     let required = usize::try_from(*required).unwrap_or(usize::MAX).max(1);
@@ -73,10 +82,12 @@ fn compiled(
         actions: Actions { strongest, audit: validation_actions.contains(&ValidationAction::Audit), unknown: *unknown },
         content: rules(content, strongest),
         requires_digest_annotation: *require_digest_annotation,
+        bundle_registries,
         namespaces,
         namespace_selector: understood(namespace_selector),
         selection_by_tenant: matching.by_tenant(),
         matching,
+        ignored: Arc::new(ignored),
         problems,
     }
 }
@@ -91,6 +102,8 @@ fn rules(content: &Content, strongest: ValidationAction) -> ContentRules {
         trusted_storage,
         read_as,
         unsigned_config,
+        ignore_paths: _,
+        allow_symlinks,
         forbid,
     } = content;
     let reverify_after = reverify_after.and_then(positive);
@@ -107,6 +120,7 @@ fn rules(content: &Content, strongest: ValidationAction) -> ContentRules {
         trusted_storage: trusted_storage.clone(),
         read_as: read_as.clone(),
         unsigned_config: *unsigned_config == UnsignedConfig::Allow,
+        allow_symlinks: *allow_symlinks,
         forbid: forbid.clone(),
     }
 }

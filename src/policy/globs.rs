@@ -2,6 +2,7 @@
 
 use globset::{GlobBuilder, GlobMatcher};
 
+use super::sort_out;
 use crate::workload::{is_at_or_below, mount_path};
 
 /// Alternative globs over normalised paths. `*` does not match `/`.
@@ -10,8 +11,9 @@ pub(super) struct Globs {
     globs: Vec<PathGlob>,
 }
 
+/// One glob over normalised paths.
 #[derive(Clone, Debug)]
-struct PathGlob {
+pub(super) struct PathGlob {
     matcher: GlobMatcher,
     /// Of a glob that ends in `/**`: what stands before that, which the glob means too and `globset` does not.
     folder: Option<GlobMatcher>,
@@ -20,16 +22,10 @@ struct PathGlob {
 }
 
 impl Globs {
-    /// The globs that can be understood, and what was wrong with the others.
+    /// The globs over mount paths that can be understood, and what was wrong with the others.
     pub(super) fn compile(globs: &[String]) -> (Self, Vec<String>) {
-        let (mut compiled, mut errors) = (Vec::new(), Vec::new());
-        for glob in globs {
-            match PathGlob::compile(glob) {
-                Ok(glob) => compiled.push(glob),
-                Err(error) => errors.push(error),
-            }
-        }
-        (Globs { globs: compiled }, errors)
+        let (globs, errors) = collect(globs.iter().map(|glob| PathGlob::compile(glob)), "a glob over mount paths");
+        (Globs { globs }, errors)
     }
 
     /// Whether what is mounted at this path could lie in what the globs mean: it matches, or lies above the prefix of a
@@ -45,9 +41,10 @@ impl Globs {
 }
 
 impl PathGlob {
-    fn compile(glob: &str) -> Result<Self, String> {
+    /// A glob over absolute paths.
+    pub(super) fn compile(glob: &str) -> Result<Self, String> {
         if !glob.starts_with('/') || glob.split('/').any(|part| part == "." || part == "..") {
-            return Err("a glob over mount paths does not begin with /, or has . or .. in it".to_owned());
+            return Err("it does not begin with /, or has . or .. in it".to_owned());
         }
         let parts: Vec<&str> = glob.split('/').filter(|part| !part.is_empty()).collect();
         let plain = format!("/{}", parts.join("/"));
@@ -59,16 +56,30 @@ impl PathGlob {
         })
     }
 
-    fn matches(&self, path: &str) -> bool {
+    /// Whether it means the path.
+    pub(super) fn matches(&self, path: &str) -> bool {
         self.matcher.is_match(path) || self.folder.as_ref().is_some_and(|folder| folder.is_match(path))
+    }
+
+    /// Whether it matches whatever lies in a folder: it ends in `/**`, and what stands before that matches the folder or
+    /// one around it.
+    pub(super) fn matches_below(&self, folder: &str) -> bool {
+        let ends = folder.match_indices('/').map(|(at, _)| at).skip(1).chain([folder.len()]);
+        self.folder.as_ref().is_some_and(|glob| ends.into_iter().any(|end| glob.is_match(&folder[..end])))
     }
 }
 
 fn path_matcher(glob: &str) -> Result<GlobMatcher, String> {
-    matcher(glob).map_err(|error| format!("a glob over mount paths: {error}"))
+    matcher(glob).map_err(|error| format!("it cannot be read: {error}"))
 }
 
-fn matcher(glob: &str) -> Result<GlobMatcher, String> {
+/// The globs of a field that can be understood, and what was wrong with the others.
+pub(super) fn collect<T>(globs: impl Iterator<Item = Result<T, String>>, which: &str) -> (Vec<T>, Vec<String>) {
+    sort_out(globs.map(|glob| glob.map_err(|error| format!("{which}: {error}"))))
+}
+
+/// A glob of which `*` does not match `/`.
+pub(super) fn matcher(glob: &str) -> Result<GlobMatcher, String> {
     let built = GlobBuilder::new(glob).literal_separator(true).backslash_escape(true).build();
     built.map(|glob| glob.compile_matcher()).map_err(|error| error.kind().to_string())
 }
@@ -86,14 +97,9 @@ const DEFAULT_FOLDER: &str = "library";
 impl ReferenceGlobs {
     /// The globs that can be understood, and what was wrong with the others; `field` is what messages call them.
     pub(super) fn compile(globs: &[String], field: &str) -> (Self, Vec<String>) {
-        let (mut compiled, mut errors) = (Vec::new(), Vec::new());
-        for glob in globs {
-            match matcher(glob) {
-                Ok(glob) => compiled.push(glob),
-                Err(error) => errors.push(format!("a glob in match.models.{field}: {error}")),
-            }
-        }
-        (ReferenceGlobs { globs: compiled }, errors)
+        let globs = globs.iter().map(|glob| matcher(glob));
+        let (globs, errors) = collect(globs, &format!("a glob in match.models.{field}"));
+        (ReferenceGlobs { globs }, errors)
     }
 
     /// Whether a glob means the text.

@@ -7,13 +7,17 @@
 mod authorities;
 mod compile;
 mod globs;
+mod ignored;
 mod matching;
 mod name;
+mod registries;
 mod selector;
 mod trust;
 
+pub use ignored::IgnoredPaths;
 pub use matching::SourceFacts;
 pub use name::PolicyName;
+pub use registries::BundleRegistries;
 #[cfg(test)]
 pub(crate) use trust::fixtures;
 pub use trust::{TrustError, TrustPiece, TrustSet};
@@ -63,8 +67,12 @@ pub struct CompiledPolicy {
     pub actions: Actions,
     /// Rules about the content and its mount.
     pub content: ContentRules,
+    /// What it lets lie in a model although nobody signed it.
+    pub ignored: Arc<IgnoredPaths>,
     /// Whether a rollout must say which models it expects.
     pub requires_digest_annotation: bool,
+    /// From where bundles may be fetched. Policies of namespaces list nothing.
+    pub bundle_registries: BundleRegistries,
     namespaces: Selector,
     namespace_selector: LabelSelector,
     matching: Matching,
@@ -129,6 +137,8 @@ pub struct ContentRules {
     pub read_as: Option<ReadAs>,
     /// Whether configuration that nobody signs may come from API objects.
     pub unsigned_config: bool,
+    /// Whether symbolic links may lie in a model whose signer followed them.
+    pub allow_symlinks: bool,
     /// What may not be, whatever model is used.
     pub forbid: Vec<Forbidden>,
 }
@@ -352,4 +362,16 @@ impl CompiledPolicy {
     pub fn selects_claim_ahead(&self, facts: &SourceFacts<'_>) -> bool {
         self.matching.selects_claim_ahead(facts)
     }
+}
+
+/// The items of a field that can be understood, and what was wrong with the others.
+fn sort_out<T>(items: impl Iterator<Item = Result<T, String>>) -> (Vec<T>, Vec<String>) {
+    let (mut understood, mut errors) = (Vec::new(), Vec::new());
+    for item in items {
+        match item {
+            Ok(item) => understood.push(item),
+            Err(error) => errors.push(error),
+        }
+    }
+    (understood, errors)
 }

@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelectorRequirement};
 
+use super::sort_out;
+
 /// Labels of an object.
 pub(super) type Labels = BTreeMap<String, String>;
 
@@ -28,13 +30,7 @@ impl Selector {
         let exact = selector.match_labels.iter().flatten();
         let exact = exact.map(|(key, value)| Ok(Requirement::In(key.clone(), BTreeSet::from([value.clone()]))));
         let expressions = selector.match_expressions.iter().flatten().map(requirement);
-        let (mut requirements, mut errors) = (Vec::new(), Vec::new());
-        for requirement in exact.chain(expressions) {
-            match requirement {
-                Ok(requirement) => requirements.push(requirement),
-                Err(error) => errors.push(error),
-            }
-        }
+        let (requirements, errors) = sort_out(exact.chain(expressions));
         (Selector { requirements }, errors)
     }
 

@@ -43,11 +43,19 @@ impl Progress {
         struct Answering(Progress);
         impl Drop for Answering {
             fn drop(&mut self) {
-                self.0.0.send_replace(Doing::Nothing);
+                self.0.becomes(Doing::Nothing);
             }
         }
-        self.0.send_replace(Doing::Answering);
+        self.becomes(Doing::Answering);
         Answering(self.clone())
+    }
+
+    /// Nobody is woken: who limits the time looks again when a head would be late.
+    fn becomes(&self, now: Doing) {
+        self.0.send_if_modified(|doing| {
+            *doing = now;
+            false
+        });
     }
 
     fn bytes_have_come(&self) {
@@ -65,16 +73,15 @@ impl Progress {
         let mut doing = self.0.subscribe();
         loop {
             let now = *doing.borrow_and_update();
-            let late = async {
-                match now {
-                    Doing::Head(since) => sleep_until(since + longest).await,
-                    Doing::Nothing | Doing::Answering => std::future::pending().await,
+            match now {
+                Doing::Head(since) if since.elapsed() >= longest => return,
+                // Later heads than this one are late later. So a connection that is busy costs a timer in `longest`, and
+                // none for each request.
+                Doing::Head(since) => sleep_until(since + longest).await,
+                Doing::Nothing | Doing::Answering => {
+                    // It fails only without a sender, and that lives in `self`.
+                    let _ = doing.changed().await;
                 }
-            };
-            tokio::select! {
-                () = late => return,
-                // The sender lives in `self`.
-                _ = doing.changed() => {}
             }
         }
     }

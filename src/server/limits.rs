@@ -60,7 +60,8 @@ const PEER_HANDSHAKES: usize = 16;
 const HANDSHAKES: usize = 8 * PEER_HANDSHAKES;
 
 /// An answer costs well below 1 ms, or 500 ms where the index has to see a new object first. With 64 at a time the
-/// slowest case still gets through 128 calls a second for each peer.
+/// slowest case still gets through 128 calls a second for each peer. A replica that has read nothing yet keeps calls for
+/// longer, and whoever goes by its readiness sends it none.
 const PEER_REQUESTS: usize = 64;
 
 /// Three API servers at once, and one peer that behaves badly.

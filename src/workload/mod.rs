@@ -17,12 +17,12 @@ mod source;
 mod store;
 mod writing;
 
-pub use custom::{CustomKinds, CustomResource, known as known_kinds};
+pub use custom::{CustomKinds, CustomResource, NamespacedKind, known as known_kinds};
 pub use kinds::{Extract, HasModels, template};
 pub use naming::{Hazard, ModelUri, Naming, Role, Unresolved};
 pub use object::Kind;
 pub use paths::{is_at_or_below, mount_path};
-pub use pod::{DIGEST_ANNOTATION, SIGNATURE_ANNOTATION, model_uses};
+pub use pod::{DIGEST_ANNOTATION, MIRROR_ANNOTATION, SIGNATURE_ANNOTATION, model_uses};
 pub use store::BackingStore;
 pub use writing::{Target, Writing, ended, is_held, is_held_by_others, is_over, never_starts, revived, writings};
 

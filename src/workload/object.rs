@@ -28,6 +28,10 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// All of them.
+    pub const ALL: [Kind; 7] =
+        [Kind::Pod, Kind::Deployment, Kind::StatefulSet, Kind::DaemonSet, Kind::ReplicaSet, Kind::Job, Kind::CronJob];
+
     /// The kind of an object, if it is one that is judged.
     pub fn of(group: &str, version: &str, kind: &str) -> Option<Self> {
         Some(match (group, version, kind) {

@@ -13,6 +13,9 @@ use super::{Access, Claims, ContainerKind, ContainerRef, FieldPath, ModelUse, Mo
 pub const SIGNATURE_ANNOTATION: &str = "signature.weighbridge.dev/";
 /// Which model a rollout expects in a volume, by the volume's name.
 pub const DIGEST_ANNOTATION: &str = "digest.weighbridge.dev/";
+/// The annotation of a mirror: what a node shows of a Pod that it runs from a file of its own. No kubelet starts such a Pod,
+/// and none can become one later.
+pub const MIRROR_ANNOTATION: &str = "kubernetes.io/config.mirror";
 
 /// How many models that arguments name an object may have; each is judged under every policy.
 const MAX_NAMED: usize = 512;

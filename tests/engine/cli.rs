@@ -208,6 +208,16 @@ fn a_verifier_that_cannot_begin_reports_that() {
     ] {
         expected(verifier(dir.path(), &[&key], arguments), "NotVerifiable", &arguments.join(" "));
     }
+    // Nobody listens on this port, and nobody is asked where no policy lists it.
+    let reference = format!("oci://127.0.0.1:1/acme/signatures@sha256:{}", "0".repeat(64));
+    let of_registry = |more: &[&'static str]| {
+        let arguments: Vec<&str> =
+            ["--path", "m", "--signature", &reference].into_iter().chain(more.to_vec()).collect();
+        verifier(dir.path(), &[&key], &arguments)
+    };
+    expected(of_registry(&[]), "RegistryUnauthorized", "not listed");
+    expected(of_registry(&["--bundle-registry", "127.0.0.1:2/**"]), "RegistryUnauthorized", "another is listed");
+    expected(of_registry(&["--bundle-registry", "127.0.0.1:1/**"]), "RegistryUnavailable", "nobody answers");
     // A variable that somebody took away.
     let report = dir.path().join("termination-log");
     let mut command = weighbridge(&["verifier", "--path", "m"]);

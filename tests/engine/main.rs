@@ -19,4 +19,5 @@ mod support;
 #[path = "../../fuzz/targets.rs"]
 mod targets;
 mod trust;
+mod unsigned;
 mod vectors;

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::bundle_reference::{BundleReference, REGISTRY_SCHEME, ReferenceError};
 use crate::model::{Hasher, ResourceName, shown};
 
 /// The location that looks for the bundle itself.
@@ -10,7 +11,7 @@ pub const DISCOVERY: &str = "volume:";
 /// The longest bundle that stands in an annotation, in bytes of its text: half of what the API server takes for all
 /// annotations of an object.
 pub const MAX_INLINE_BYTES: usize = 128 << 10;
-/// Longest location that a record keeps, in bytes: a path, or two names.
+/// Longest location that a record keeps, in bytes: a path, two names, or a host, a repository and a digest.
 const MAX_LOCATION_BYTES: usize = 1024;
 /// Longest name of a ConfigMap, and longest key in one (RFC 1123 names, and what the API server takes for keys).
 const MAX_NAME_BYTES: usize = 253;
@@ -34,6 +35,8 @@ pub enum BundleLocation {
         /// `sha256:` and the digits.
         digest: String,
     },
+    /// In a registry.
+    Registry(BundleReference),
 }
 
 /// Why an annotation says of no bundle where it is.
@@ -54,8 +57,11 @@ pub enum LocationError {
     /// Longer than [`MAX_INLINE_BYTES`].
     #[error("holds a bundle of {0} bytes, and {MAX_INLINE_BYTES} are read; keep it in the volume or in a ConfigMap")]
     TooLong(usize),
-    /// In a registry, which nothing here fetches from.
-    #[error("names the registry reference `{0}`, and no policy lists a registry to fetch bundles from")]
+    /// In a registry, under a name that can mean something else tomorrow.
+    #[error("names `{0}` by no digest, so that it can be another one tomorrow")]
+    Mutable(String),
+    /// Nothing that names a bundle in a registry.
+    #[error("says `{0}`, and a bundle in a registry is named by oci://<host>/<repository>@sha256:<64 digits>")]
     Registry(String),
 }
 
@@ -75,9 +81,6 @@ impl BundleLocation {
         }
         if text.len() > MAX_LOCATION_BYTES {
             return Err(LocationError::Unknown(shown(text)));
-        }
-        if text.starts_with("oci://") {
-            return Err(LocationError::Registry(shown(text)));
         }
         BundleLocation::kept(text).map(|location| (location, None))
     }
@@ -103,6 +106,12 @@ impl BundleLocation {
             let (name, key) = parts.ok_or_else(|| LocationError::ConfigMap(shown(text)))?;
             return Ok(BundleLocation::ConfigMap { name: name.to_owned(), key: key.to_owned() });
         }
+        if let Some(reference) = text.strip_prefix(REGISTRY_SCHEME) {
+            return BundleReference::parse(reference).map(BundleLocation::Registry).map_err(|error| match error {
+                ReferenceError::Mutable => LocationError::Mutable(shown(text)),
+                ReferenceError::Malformed => LocationError::Registry(shown(text)),
+            });
+        }
         Err(LocationError::Unknown(shown(text)))
     }
 }
@@ -115,6 +124,7 @@ impl fmt::Display for BundleLocation {
             BundleLocation::Volume(path) => write!(f, "volume:{path}"),
             BundleLocation::ConfigMap { name, key } => write!(f, "configmap:{name}/{key}"),
             BundleLocation::Inline { digest } => write!(f, "inline:{digest}"),
+            BundleLocation::Registry(reference) => reference.fmt(f),
         }
     }
 }
@@ -146,7 +156,8 @@ mod tests {
         let digest = Hasher::sha256(b"eyJ9").to_string();
         let long = format!("inline:{}", "A".repeat(MAX_INLINE_BYTES + 1));
         let ok = |text: &str| Ok(text.to_owned());
-        let table: [(&str, Result<String, &str>); 24] = [
+        let oci = format!("oci://registry.example.com:5000/acme/signatures@sha256:{}", "0".repeat(64));
+        let table: [(&str, Result<String, &str>); 26] = [
             ("volume:", ok("volume:")),
             ("volume:model.sig", ok("volume:model.sig")),
             ("volume:signatures/release.sig", ok("volume:signatures/release.sig")),
@@ -163,7 +174,9 @@ mod tests {
             ("configmap:/model.sig", Err("of the Pod's own namespace")),
             ("configmap:bundles/..", Err("of the Pod's own namespace")),
             ("configmap:Bundles/model.sig", Err("of the Pod's own namespace")),
-            ("oci://evil.example/model@sha256:00", Err("no policy lists a registry")),
+            (&oci, ok(&oci)),
+            ("oci://evil.example/model@sha256:00", Err("is named by oci://<host>/<repository>@sha256:")),
+            ("oci://evil.example/model:latest", Err("by no digest")),
             ("inline:", Err("not written in base64")),
             ("inline:-----BEGIN PUBLIC KEY-----", Err("not written in base64")),
             (&long, Err("are read")),
@@ -187,7 +200,8 @@ mod tests {
 
     #[test]
     fn what_a_record_keeps_is_read_again() {
-        for text in ["volume:", "volume:a/b.sig", "configmap:x/y", "inline:eyJ9"] {
+        let oci = format!("oci://registry.example.com/a@sha256:{}", "0".repeat(64));
+        for text in ["volume:", "volume:a/b.sig", "configmap:x/y", "inline:eyJ9", &oci] {
             let kept = BundleLocation::of_annotation(text).unwrap().0;
             assert_eq!(BundleLocation::of_record(&kept.to_string()), Ok(kept), "{text}");
         }

@@ -80,6 +80,15 @@ pub struct ClusterModelPolicySpec {
     /// (`DigestAnnotationMissing`). An annotation that is there binds whatever this says. Default false.
     #[serde(default)]
     pub require_digest_annotation: bool,
+    /// From where verifiers may fetch a bundle that a Pod names by the annotation `signature.weighbridge.dev/<volume>:
+    /// oci://<host>/<repository>@sha256:…`. Globs over `<host>/<repository>`: the host is written out, with its port if
+    /// it has one; in the repository `*` does not match `/`, `**` does: `registry.example.com/acme/**`. Default: from
+    /// nowhere. A Pod that names another place is refused (`RegistryUnauthorized`), and nothing is fetched. Each policy
+    /// of the cluster that matches the model MUST list the place; policies of namespaces list none, and count what the
+    /// cluster's list. Whom to trust does not depend on it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32), inner(length(max = 512), regex(pattern = "^[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:[1-9][0-9]{0,4})?/[a-z0-9*?{][a-z0-9._/*?{},-]*$")), extend("x-kubernetes-list-type" = "set"))]
+    pub bundle_registries: Vec<String>,
 }
 
 pub(super) fn one() -> u32 {
@@ -196,7 +205,11 @@ pub enum UnknownAction {
     validation = Rule::new("!has(self.reverifyAfter) || duration(self.reverifyAfter) >= duration('1m')")
         .message("reverifyAfter is at least 1m: every run reads the whole model"),
     validation = Rule::new("!has(self.reverifyAfter) || !has(self.maxAge) || duration(self.maxAge) > duration(self.reverifyAfter)")
-        .message("maxAge must be longer than reverifyAfter, else every record goes stale before its next run")
+        .message("maxAge must be longer than reverifyAfter, else every record goes stale before its next run"),
+    validation = Rule::new("!has(self.ignorePaths) || self.ignorePaths.all(p, !p.matches('(^|/)[.]?[.]?(/|$)'))")
+        .message("a glob in ignorePaths is relative to the model's root, without . or .. in it and without a / at its end: write .git/** for a folder"),
+    validation = Rule::new("!has(self.ignorePaths) || self.ignorePaths.all(p, p.matches('[^*?/]'))")
+        .message("a glob in ignorePaths names something: write .git/** or *.md; a model in which anything may lie unsigned is not verified")
 )]
 pub struct Content {
     /// Whether the model must be mounted read-only. Default true; accounts in `writers` are exempt.
@@ -231,6 +244,18 @@ pub struct Content {
     /// `Allow` lets it pass.
     #[serde(default)]
     pub unsigned_config: UnsignedConfig,
+    /// Globs over what may lie in a model without being signed, relative to the model's root: `.git/**`, `*.md`. `*` does
+    /// not match `/`, `**` does. Default: nothing but the bundles, whatever the signer ignored. A file that was signed
+    /// MUST be what was signed all the same; what lies under a glob is no model, and cannot be used as one. Records name
+    /// what is unsigned: where that is too much, a folder in which nothing is signed counts as a whole, and is only let be
+    /// by a glob that ends in `/**`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32), inner(length(min = 1, max = 256)))]
+    pub ignore_paths: Vec<String>,
+    /// Whether symbolic links may lie in a model whose signer followed them: to files and folders of the model, never out
+    /// of it. Only the model as a whole can be used then. Default false.
+    #[serde(default)]
+    pub allow_symlinks: bool,
     /// What is dangerous in itself and may not be, whatever model is used: each has the code of the same name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "set"))]
@@ -258,6 +283,8 @@ impl Default for Content {
             trusted_storage: Vec::new(),
             read_as: None,
             unsigned_config: UnsignedConfig::Refuse,
+            ignore_paths: Vec::new(),
+            allow_symlinks: false,
             forbid: Vec::new(),
         }
     }
@@ -276,7 +303,8 @@ pub struct Writer {
     pub service_account: String,
 }
 
-/// Whether a writer may run while Pods serve from the same storage, whatever claim or namespace they come by.
+/// Whether a writer may run while Pods serve from the same storage, whatever claim or namespace they come by. What a
+/// `ModelPolicy` says is about the writers of its own namespace alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum WhileServing {
     /// It may not: a writer is not scheduled while a Pod that can still start a container reads from the storage, and

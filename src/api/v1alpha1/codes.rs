@@ -88,7 +88,7 @@ closed_set! {
         Unreadable,
         /// The registry does not answer.
         RegistryUnavailable,
-        /// The registry does not let us in.
+        /// The registry does not let us in, or a policy does not list it.
         RegistryUnauthorized,
         /// Trust material cannot be loaded or handed to a verifier.
         TrustUnavailable,

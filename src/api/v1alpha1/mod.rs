@@ -3,6 +3,7 @@
 mod authority;
 mod backing_store;
 mod bundle_location;
+mod bundle_reference;
 mod cluster_model_policy;
 mod codes;
 mod model_kind;
@@ -15,6 +16,7 @@ mod workload_verification;
 pub use authority::*;
 pub use backing_store::*;
 pub use bundle_location::*;
+pub use bundle_reference::*;
 pub use cluster_model_policy::*;
 pub use codes::*;
 pub use model_kind::*;

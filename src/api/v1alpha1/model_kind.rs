@@ -10,7 +10,9 @@ use super::schema;
 ///
 /// weighbridge knows the common kinds of the serving stacks; this adds one, or adds paths to one that is known. It can
 /// only add. Pods are judged whatever it says: a kind tells its authors early, except for one that loads models into
-/// Pods that run already, where its own objects are the only gate.
+/// Pods that run already, where its own objects are the only gate. Its objects have a `WorkloadVerification` as soon as the
+/// operator may list and watch them: grant that in a ClusterRole with the label `weighbridge.dev/aggregate-to-operator:
+/// "true"`.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[kube(
     group = "weighbridge.dev",

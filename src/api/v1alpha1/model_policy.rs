@@ -128,6 +128,7 @@ impl ModelPolicySpec {
             required,
             content,
             require_digest_annotation,
+            bundle_registries: Vec::new(),
         }
     }
 }

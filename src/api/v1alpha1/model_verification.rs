@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::authority::CertificateProfile;
 use super::bundle_location::{BundleLocation, DISCOVERY, LocationError};
+use super::bundle_reference::BundleReference;
 use super::codes::{BundleIgnored, Code, Detail, RefusedCode, UnknownCode, VerdictKind};
 use crate::api::names::with_hash;
 
@@ -45,9 +46,15 @@ pub struct ModelVerificationSpec {
     /// Where the bundle is. `volume:` and a path inside the model; `volume:` alone looks for `model.sig`, then for exactly
     /// one `*.sig` or `*.sigstore.json`, in the folder and in the nearest one above it, or for several models below.
     /// `configmap:<name>/<key>`: in a ConfigMap of the record's namespace. `inline:sha256:…`: in `bundle`, whose text has
-    /// this digest.
+    /// this digest. `oci://<host>/<repository>@sha256:…`: in a registry, which a policy of the cluster that matches the
+    /// namespace MUST list in `bundleRegistries`; from any other nothing is fetched (`RegistryUnauthorized`).
     #[serde(default = "discovery")]
-    #[schemars(length(max = 1024), regex(pattern = "^(volume:|configmap:[^/]+/[^/]+$|inline:sha256:[0-9a-f]{64}$)"))]
+    #[schemars(
+        length(max = 1024),
+        regex(
+            pattern = "^(volume:|configmap:[^/]+/[^/]+$|inline:sha256:[0-9a-f]{64}$|oci://[a-z0-9._:/-]+@sha256:[0-9a-f]{64}$)"
+        )
+    )]
     pub signature: String,
     /// The bundle in base64, gzip allowed, where `signature` is `inline:…`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -116,6 +123,14 @@ impl ModelVerificationSpec {
     pub fn signed_at(self, annotation: &str) -> Result<Self, LocationError> {
         let (location, bundle) = BundleLocation::of_annotation(annotation)?;
         Ok(ModelVerificationSpec { signature: location.to_string(), bundle: bundle.map(str::to_owned), ..self })
+    }
+
+    /// The bundle's name in a registry, if it lies in one.
+    pub fn registry(&self) -> Option<BundleReference> {
+        match BundleLocation::of_record(&self.signature) {
+            Ok(BundleLocation::Registry(reference)) => Some(reference),
+            _ => None,
+        }
     }
 
     /// Whether both are about the same source and bundle. The bundle's own text is not kept everywhere; its digest is.
@@ -276,9 +291,13 @@ pub struct ModelStatus {
     /// The bundle that was used, as a path in the source.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bundle: Option<String>,
-    /// Whether the files are what the manifest says.
+    /// Whether the files are what the manifest says, and there are no others.
     #[serde(default)]
     pub content_verified: bool,
+    /// What lies in the model and is not signed, where everything else is what the manifest says. Whether it may lie there
+    /// is for policies to say (`content.ignorePaths`). Absent: nothing, or it is not all that is wrong with the content.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unsigned: Option<UnsignedFiles>,
     /// Whether the manifest's signature verified under the trust material that the read was given.
     #[serde(default)]
     pub signature_verified: bool,
@@ -288,6 +307,10 @@ pub struct ModelStatus {
     /// Whether the signer followed symbolic links.
     #[serde(default)]
     pub allow_symlinks: bool,
+    /// How many symbolic links lie in the model. Whether they may is for policies to say (`content.allowSymlinks`). Absent:
+    /// not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub symlinks: Option<i64>,
     /// Who signed, and what proves each of them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub signers: Vec<SignerStatus>,
@@ -297,6 +320,27 @@ pub struct ModelStatus {
     /// The earliest end of a signer's certificate that counts only while it is valid.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signer_expires_at: Option<Time>,
+}
+
+/// What lies in a model and is not signed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct UnsignedFiles {
+    /// Paths in the model. One that ends in `/` is a folder in which nothing is signed, and stands for all that it holds.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 128), inner(length(max = 80)))]
+    pub paths: Vec<String>,
+    /// Whether there is more than that: it has names that cannot be shown, or is too much for a report.
+    pub more: bool,
+}
+
+impl UnsignedFiles {
+    /// Leaves the last path away, which then is one of more; false if there is none.
+    pub fn shorten(&mut self) -> bool {
+        let shorter = self.paths.pop().is_some();
+        self.more |= shorter;
+        shorter
+    }
 }
 
 /// A bundle at the model's root beside the one that was used. It is left out of the comparison of files.

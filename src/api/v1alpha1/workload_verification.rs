@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::codes::VerdictKind;
 
-/// What is known of the models that one workload uses. Made and written by the operator alone; never evidence.
+/// What is known of the models that one workload uses. Made and written by the operator alone; never evidence. A custom
+/// resource is one workload together with all that it makes.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[kube(
     group = "weighbridge.dev",
@@ -77,7 +78,7 @@ pub struct WorkloadVerificationStatus {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct WorkloadModel {
-    /// Name of the container.
+    /// Name of the container; empty where a field of a custom resource names it.
     pub container: String,
     /// Name of the volume; absent where an argument or a variable names what the container fetches by itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]

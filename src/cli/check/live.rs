@@ -1,16 +1,24 @@
 //! The policies of a live cluster, and the labels of its namespaces, by way of a kubeconfig.
 
 use std::collections::BTreeMap;
+use std::error::Error;
+use std::fmt::Debug;
+use std::path::Path;
+use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret};
 use kube::api::ListParams;
 use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::{Api, Client, Config, ResourceExt as _};
+use kube::{Api, Client, Config, Resource, ResourceExt as _};
+use serde::de::DeserializeOwned;
 
 use super::super::policy_file::PolicyObjects;
-use super::super::{UsageError, process};
+use super::super::process;
 use crate::api::v1alpha1::{ClusterModelPolicy, ModelKind, ModelPolicy};
 use crate::index::TRUST_LABEL;
+
+/// How long a cluster may take for one list: the time after which kubectl, too, gives up on a connection.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What a live cluster says.
 pub(super) struct Live {
@@ -20,26 +28,77 @@ pub(super) struct Live {
     pub(super) namespaces: BTreeMap<String, BTreeMap<String, String>>,
 }
 
-/// Asks the cluster of a context. What trust material nobody may read is missing: the policies that refer to it cannot be
-/// understood then, which is said.
-pub(super) fn read(context: &str, own_namespace: &str) -> Result<Live, UsageError> {
-    let outcome = process::block_on(gather(context, own_namespace));
-    let wrong = |what: String| UsageError(format!("--context {context}: {what}"));
-    outcome.ok_or_else(|| wrong("there can be no runtime".into()))?.map_err(|error| wrong(error.to_string()))
+/// Which cluster to ask, and as whom.
+pub(super) struct Target<'a> {
+    /// The name of a context.
+    pub(super) context: &'a str,
+    /// The file in which it stands; without one, where kubectl looks.
+    pub(super) kubeconfig: Option<&'a Path>,
 }
 
-async fn gather(context: &str, own: &str) -> Result<Live, Box<dyn std::error::Error>> {
-    let options = KubeConfigOptions { context: Some(context.to_owned()), ..KubeConfigOptions::default() };
-    let config = Config::from_custom_kubeconfig(Kubeconfig::read()?, &options).await?;
-    let client = Client::try_from(config)?;
-    let (all, trusted) = (ListParams::default(), ListParams::default().labels(TRUST_LABEL));
+/// Why nothing is known of a cluster.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum LiveError {
+    /// What was named on the command line cannot be used.
+    #[error("the kubeconfig cannot be used: {0}")]
+    Unusable(String),
+    /// The cluster said no, or nothing.
+    #[error("{kind} cannot be listed: {why} — {fix}")]
+    Unanswered {
+        /// What was to be listed.
+        kind: String,
+        /// What is wrong.
+        why: String,
+        /// How to put it right.
+        fix: &'static str,
+    },
+}
+
+impl LiveError {
+    fn unanswered<K: Resource<DynamicType = ()>>(error: kube::Error) -> Self {
+        let (why, fix) = match error {
+            kube::Error::Api(status) if matches!(status.code, 401 | 403) => {
+                (status.message, "have somebody grant that, or name files by --policy")
+            }
+            kube::Error::Api(status) => (status.message, "install weighbridge there, or name files by --policy"),
+            error => (with_causes(&error), "see that its API server can be reached, or name files by --policy"),
+        };
+        LiveError::Unanswered { kind: K::plural(&()).into_owned(), why, fix }
+    }
+}
+
+/// An error with what caused it: a client of HTTP says little by itself.
+fn with_causes(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let why = error.to_string();
+        // Some repeat what they pass on.
+        if !text.ends_with(&why) {
+            text = format!("{text}: {why}");
+        }
+        cause = error.source();
+    }
+    text
+}
+
+/// Asks the cluster of a context. What trust material nobody may read is missing: the policies that refer to it cannot be
+/// understood then, which is said.
+pub(super) fn read(target: &Target<'_>, own_namespace: &str) -> Result<Live, LiveError> {
+    let outcome = process::block_on(gather(target, own_namespace));
+    outcome.ok_or_else(|| LiveError::Unusable("there can be no runtime".to_owned()))?
+}
+
+async fn gather(target: &Target<'_>, own: &str) -> Result<Live, LiveError> {
+    let client = client(target).await.map_err(LiveError::Unusable)?;
     let mut objects = PolicyObjects {
-        cluster: Api::<ClusterModelPolicy>::all(client.clone()).list(&all).await?.items,
-        namespaced: Api::<ModelPolicy>::all(client.clone()).list(&all).await?.items,
-        kinds: Api::<ModelKind>::all(client.clone()).list(&all).await?.items,
+        cluster: all::<ClusterModelPolicy>(&client).await?,
+        namespaced: all::<ModelPolicy>(&client).await?,
+        kinds: all::<ModelKind>(&client).await?,
         ..PolicyObjects::default()
     };
-    let namespaces = Api::<Namespace>::all(client.clone()).list(&all).await?.items;
+    let namespaces = all::<Namespace>(&client).await?;
+    let trusted = ListParams::default().labels(TRUST_LABEL);
     if let Ok(maps) = Api::<ConfigMap>::namespaced(client.clone(), own).list(&trusted).await {
         maps.items.into_iter().for_each(|map| objects.config_map(map));
     }
@@ -48,4 +107,25 @@ async fn gather(context: &str, own: &str) -> Result<Live, Box<dyn std::error::Er
     }
     let namespaces = namespaces.into_iter().map(|it| (it.name_any(), it.metadata.labels.unwrap_or_default()));
     Ok(Live { objects, namespaces: namespaces.collect() })
+}
+
+async fn client(target: &Target<'_>) -> Result<Client, String> {
+    let Target { context, kubeconfig } = target;
+    let options = KubeConfigOptions { context: Some((*context).to_owned()), ..KubeConfigOptions::default() };
+    let kubeconfig = match kubeconfig {
+        Some(file) => Kubeconfig::read_from(file),
+        None => Kubeconfig::read(),
+    };
+    let kubeconfig = kubeconfig.map_err(|error| error.to_string())?;
+    let mut config = Config::from_custom_kubeconfig(kubeconfig, &options).await.map_err(|error| error.to_string())?;
+    config.read_timeout = Some(PATIENCE);
+    Client::try_from(config).map_err(|error| error.to_string())
+}
+
+async fn all<K>(client: &Client) -> Result<Vec<K>, LiveError>
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
+{
+    let list = Api::<K>::all(client.clone()).list(&ListParams::default()).await;
+    list.map(|list| list.items).map_err(LiveError::unanswered::<K>)
 }

@@ -18,19 +18,18 @@ mod sarif;
 mod text;
 mod world;
 
-use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use super::policy_file::PolicyObjects;
 use super::{Exit, UsageError};
 use crate::clock;
 use crate::facts::default_threads;
 use crate::workload::CustomKinds;
 use judge::Checked;
+use live::{Live, LiveError, Target};
 pub(super) use output::schema;
 use world::World;
 
@@ -63,6 +62,10 @@ pub(super) struct Flags {
     /// Check against the policies and namespaces of a live cluster: the name of a context of the kubeconfig.
     #[arg(long, value_name = "NAME", conflicts_with = "policy")]
     context: Option<String>,
+
+    /// The kubeconfig with that context. Default: that of kubectl.
+    #[arg(long, value_name = "FILE", requires = "context")]
+    kubeconfig: Option<PathBuf>,
 
     /// A folder that stands in for a claim, whatever namespace it is used in. May be given several times.
     #[arg(long = "model", value_name = "claim/NAME=DIR")]
@@ -107,8 +110,17 @@ enum Format {
 }
 
 impl Flags {
-    pub(super) fn run(self, out: &mut dyn Write) -> Result<Exit, UsageError> {
-        let (world, default_namespace) = self.world()?;
+    pub(super) fn run(self, out: &mut dyn Write, err: &mut dyn Write) -> Result<Exit, UsageError> {
+        let live = match self.context.as_deref().map(|context| self.live(context)).transpose() {
+            Ok(live) => live,
+            Err(error @ LiveError::Unusable(_)) => return Err(UsageError(self.about_cluster(&error))),
+            Err(error @ LiveError::Unanswered { .. }) => {
+                // Nobody is left to tell if this fails.
+                let _ = writeln!(err, "not determined: {}", self.about_cluster(&error));
+                return Ok(Exit::Undetermined);
+            }
+        };
+        let (world, default_namespace) = self.world(live)?;
         let manifests = manifests::read(&self.manifests, io::stdin())?;
         let checked = judge::check(world, manifests, &default_namespace)?;
         // A reader that has gone away does not change what was found.
@@ -116,14 +128,17 @@ impl Flags {
         Ok(checked.exit())
     }
 
+    fn live(&self, context: &str) -> Result<Live, LiveError> {
+        live::read(&Target { context, kubeconfig: self.kubeconfig.as_deref() }, &self.own_namespace)
+    }
+
+    fn about_cluster(&self, error: &LiveError) -> String {
+        format!("--context {}: {error}", self.context.as_deref().unwrap_or_default())
+    }
+
     /// Policies, the namespaces that flags or a live cluster name, and folders; and the namespace of manifests without one.
-    fn world(&self) -> Result<(World, String), UsageError> {
-        let mut live = BTreeMap::new();
-        let mut objects = PolicyObjects::default();
-        if let Some(context) = &self.context {
-            let found = live::read(context, &self.own_namespace)?;
-            (objects, live) = (found.objects, found.namespaces);
-        }
+    fn world(&self, live: Option<Live>) -> Result<(World, String), UsageError> {
+        let (mut objects, live) = live.map_or_else(Default::default, |live| (live.objects, live.namespaces));
         for file in &self.policy {
             objects.read(file)?;
         }

@@ -13,10 +13,10 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 
 use super::super::progress::Bar;
-use super::super::verifier::{self, Failure};
+use super::super::verifier;
 use crate::api::v1alpha1::{BackingStoreSpec, ModelVerificationSpec, ReadSource, UnknownCode};
 use crate::decision::{Backing, ClaimFacts, ClaimKey, Decision, Evidence, NamespaceFacts, Record, VolumeFacts, decide};
-use crate::facts::{Extent, Place, Report, Request, read};
+use crate::facts::{Extent, Finding, Place, Report, Request, read};
 use crate::index::claim_facts;
 use crate::model::{Links, shown};
 use crate::operator::records::status::{FIRST_GENERATION, of_one_run};
@@ -155,7 +155,7 @@ impl World {
         let report = known.unwrap_or_else(|| {
             let report = self
                 .report(folder, spec, &trust)
-                .unwrap_or_else(|Failure(code, message)| Report::failed(None, Extent::Full, code, &message));
+                .unwrap_or_else(|finding| Report::failed(None, Extent::Full, finding.code, &finding.message));
             self.reads.borrow_mut().insert(key, report.clone());
             report
         });
@@ -176,16 +176,21 @@ impl World {
     }
 
     /// Reads a folder by the very rules of a verifier Pod.
-    fn report(&self, folder: &Path, spec: &ModelVerificationSpec, trust: &TrustSet) -> Result<Report, Failure> {
+    fn report(&self, folder: &Path, spec: &ModelVerificationSpec, trust: &TrustSet) -> Result<Report, Finding> {
         let path = spec.source.claim.as_ref().map(|claim| claim.path.as_str()).unwrap_or_default();
         let unfit =
-            |error| Failure(UnknownCode::NotVerifiable, format!("the path `{}` {error}; rename it", shown(path)));
-        let material = trust.material().map_err(|error| Failure(UnknownCode::TrustUnavailable, error.to_string()))?;
+            |error| Finding::new(UnknownCode::NotVerifiable, format!("the path `{}` {error}; rename it", shown(path)));
+        let material =
+            trust.material().map_err(|error| Finding::new(UnknownCode::TrustUnavailable, error.to_string()))?;
         let request = Request {
             root: folder.to_owned(),
             path: verifier::path(path).map_err(unfit)?,
-            signature: verifier::location(&spec.signature, || Ok(spec.bundle.clone().unwrap_or_default()))?,
-            links: Links::Refuse,
+            signature: verifier::location(
+                &spec.signature,
+                || Ok(spec.bundle.clone().unwrap_or_default()),
+                |_| Err(fetched_in_clusters()),
+            )?,
+            links: Links::Follow,
             extent: Extent::Full,
             place: Place::Cluster,
             threads: self.threads,
@@ -197,4 +202,10 @@ impl World {
         bar.finish();
         Ok(report)
     }
+}
+
+/// Only a verifier fetches what an annotation names: nobody who checks a manifest has his machine call anywhere.
+fn fetched_in_clusters() -> Finding {
+    let message = "the bundle lies in a registry, and nothing is fetched here; wait for a verifier in the cluster";
+    Finding::new(UnknownCode::RegistryUnavailable, message)
 }

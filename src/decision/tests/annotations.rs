@@ -112,7 +112,9 @@ fn a_hostile_annotation_changes_nothing_but_a_refusal() {
         ("https://evil.example/model.sig", "UnsupportedBundle"),
         ("", "UnsupportedBundle"),
         ("\u{1b}[2J\u{202e}", "UnsupportedBundle"),
-        ("oci://evil.example/model@sha256:00", "RegistryUnauthorized"),
+        ("oci://evil.example/model@sha256:00", "UnsupportedBundle"),
+        ("oci://evil.example/model:latest", "MutableReference"),
+        (&oci("evil.example/model"), "RegistryUnauthorized"),
         (&long, "TooLarge"),
     ] {
         let world = signature(World::new(), annotation);
@@ -123,6 +125,72 @@ fn a_hostile_annotation_changes_nothing_but_a_refusal() {
         assert!(text.contains("signature.weighbridge.dev/models"), "{text}");
         assert!(!text.chars().any(|char| char.is_control() && char != '\n') && text.len() < 2000, "{text}");
     }
+}
+
+fn oci(place: &str) -> String {
+    format!("oci://{place}@{DIGEST}")
+}
+
+/// Nothing was read of a bundle in a registry, under policies of the cluster that list these places.
+fn from_registry(place: &str, listed: &[&[&str]]) -> World {
+    signature(World::new(), &oci(place)).with(|world| {
+        let listing = |(at, places): (usize, &&[&str])| {
+            named_policy(&format!("p{at}"), json!({ "unknown": "Hold", "bundleRegistries": places }))
+        };
+        world.policies = listed.iter().enumerate().map(listing).collect();
+    })
+}
+
+#[test]
+fn a_bundle_comes_from_a_registry_that_every_policy_of_the_cluster_lists() {
+    let place = "registry.example.com/acme/signatures";
+    let acme: &[&str] = &["registry.example.com/acme/**"];
+    for (name, listed, codes) in [
+        ("listed", &[acme][..], &["NotVerifiedYet"][..]),
+        ("listed by both", &[acme, acme], &["NotVerifiedYet", "NotVerifiedYet"]),
+        ("nothing is listed", &[&[]], &["RegistryUnauthorized"]),
+        ("another is listed", &[&["registry.example.com/other/**"]], &["RegistryUnauthorized"]),
+        ("listed by one of two", &[acme, &[]], &["RegistryUnauthorized", "NotVerifiedYet"]),
+    ] {
+        let world = from_registry(place, listed);
+        check(name, world.clone(), codes);
+        let decision = world.decide();
+        let fetched = decision.missing_records.iter().map(|spec| spec.signature.clone()).collect::<Vec<_>>();
+        let expected = if codes.contains(&"NotVerifiedYet") { vec![oci(place)] } else { vec![] };
+        assert_eq!(fetched, expected, "{name}: a record is made of what may be fetched alone");
+        assert_eq!(decision.allowed(), !codes.contains(&"RegistryUnauthorized"), "{name}: waiting does not help");
+    }
+    let text = deny_text(&from_registry(place, &[&[]]).decide());
+    assert!(text.contains(place) && text.contains("does not list in bundleRegistries"), "{text}");
+    assert!(text.contains("signature.weighbridge.dev/models"), "{text}");
+}
+
+#[test]
+fn what_was_fetched_counts_no_longer_once_its_registry_is_not_listed() {
+    let place = "registry.example.com/acme/signatures";
+    let read = |listed: &[&[&str]]| {
+        from_registry(place, listed).with(|world| {
+            let record = &mut world.records[0];
+            record.spec = record.spec.clone().signed_at(&oci(place)).unwrap();
+            record.name = record.spec.record_name();
+        })
+    };
+    check("listed", read(&[&["registry.example.com/**"]]), &[]);
+    check("no longer", read(&[&[]]), &["RegistryUnauthorized"]);
+}
+
+#[test]
+fn a_policy_of_a_namespace_goes_by_what_those_of_the_cluster_list() {
+    let place = "registry.example.com/acme/signatures";
+    let demanding = |listed: &[&[&str]]| {
+        from_registry(place, listed).with(|world| world.model_policies = vec![model_policy("own", json!({}))])
+    };
+    check("listed", demanding(&[&["registry.example.com/**"]]), &["NotVerifiedYet", "NotVerifiedYet"]);
+    check("not listed", demanding(&[&[]]), &["RegistryUnauthorized", "RegistryUnauthorized"]);
+    let alone = demanding(&[]);
+    check("no policy of the cluster", alone.clone(), &["RegistryUnauthorized"]);
+    assert_eq!(alone.decide().missing_records, []);
+    assert!(deny_text(&alone.decide()).contains("no policy of the cluster lists in bundleRegistries"));
 }
 
 #[test]

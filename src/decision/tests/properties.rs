@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use serde_json::Value;
 
 use super::*;
+use crate::api::v1alpha1::UnsignedFiles;
 use crate::workload::{BackingStore, HasModels};
 
 /// A volume: what it is called comes from outside.
@@ -71,6 +72,10 @@ fn any_policy() -> impl Strategy<Value = Value> {
         Just(json!({ "readOnly": false })),
         Just(json!({ "maxAge": "1m" })),
         Just(json!({ "writers": [{ "serviceAccount": "default" }] })),
+        Just(json!({ "ignorePaths": [".git/**"] })),
+        Just(json!({ "ignorePaths": [".git/**", "*.md"], "allowSymlinks": true })),
+        Just(json!({ "allowSymlinks": true })),
+        Just(json!({ "ignorePaths": ["[broken"] })),
     ];
     let key = prop_oneof![Just(fixtures::KEY_A), Just(fixtures::KEY_B), Just("no key")];
     (models, exclude, actions, unknown, content, key).prop_map(|(models, exclude, actions, unknown, content, key)| {
@@ -81,14 +86,31 @@ fn any_policy() -> impl Strategy<Value = Value> {
     })
 }
 
+/// A glob that can be read, over what may lie in a model unsigned.
+fn any_glob() -> impl Strategy<Value = String> {
+    prop_oneof![Just(".git/**"), Just("*.md"), Just("**/*.md"), Just("a/**"), Just("a/*"), Just("{b,.git}/**")]
+        .prop_map(str::to_owned)
+}
+
+/// What a read may find unsigned.
+fn any_unsigned() -> impl Strategy<Value = UnsignedFiles> {
+    let path = prop_oneof![Just(".git/"), Just(".git/HEAD"), Just("README.md"), Just("a/"), Just("a/b")];
+    (proptest::collection::vec(path, 0..3), proptest::bool::weighted(0.2)).prop_map(|(paths, more)| {
+        let paths: Vec<String> = paths.into_iter().map(str::to_owned).collect();
+        UnsignedFiles { more: more || paths.is_empty(), paths }
+    })
+}
+
 /// A cluster in which any piece may be missing or odd.
 fn any_world() -> impl Strategy<Value = World> {
     let some = || proptest::bool::weighted(0.85);
     let pieces = (some(), some(), some(), some(), 0..4u8, some(), some());
-    let record = (0..3u8, 0..6u8, proptest::option::of(0..UnknownCode::ALL.len()), "(a(/b)?)?", any::<bool>(), 0..3i64);
+    let record = (0..3u8, 0..7u8, proptest::option::of(0..UnknownCode::ALL.len()), "(a(/b)?)?", any::<bool>(), 0..3i64);
+    let links = (any::<bool>(), proptest::option::of(-1..2i64));
+    let beside = (proptest::option::of(any_unsigned()), links);
     let policies = proptest::collection::vec(any_policy(), 0..3);
-    (pod(), policies, pieces, record, any::<bool>(), any::<bool>()).prop_map(
-        |(pod, policies, pieces, record, template, same_trust)| {
+    (pod(), policies, pieces, record, beside, any::<bool>(), any::<bool>()).prop_map(
+        |(pod, policies, pieces, record, beside, template, same_trust)| {
             let (namespace, claim, volume, fresh, backing, bound, owned) = pieces;
             let (verdict, reason, run, path, complete, epoch) = record;
             World::new().with(|world| {
@@ -125,8 +147,10 @@ fn any_world() -> impl Strategy<Value = World> {
                     0 => Some(FindingCode::Refused(RefusedCode::UntrustedSigner)),
                     1 => Some(FindingCode::Refused(RefusedCode::ContentMismatch)),
                     2 => Some(FindingCode::Unknown(UnknownCode::Unreadable)),
+                    3 => Some(FindingCode::Refused(RefusedCode::UnsignedFiles)),
                     _ => None,
                 };
+                (model.unsigned, (model.allow_symlinks, model.symlinks)) = beside;
                 let writers = if epoch == 2 { vec!["team/w".to_owned()] } else { Vec::new() };
                 world.stores.push(StoreFacts { identity: store().to_string(), epoch: epoch / 2, writers });
             })
@@ -200,6 +224,37 @@ proptest! {
         let known = ["p0", "p1", "p2", "team/p0", "team/p1"];
         for violation in &decisions[2].violations {
             prop_assert!(known.contains(&violation.policy.to_string().as_str()));
+        }
+    }
+
+    #[test]
+    fn globs_say_nothing_of_a_model_in_which_all_is_signed(world in any_world(), globs in proptest::collection::vec(any_glob(), 1..4)) {
+        let world = world.model(|model| model.unsigned = None);
+        let ignoring = world.clone().with(|world| {
+            world.policies.iter_mut().for_each(|policy| policy.spec.content.ignore_paths.extend(globs.clone()));
+        });
+        prop_assert_eq!(world.decide(), ignoring.decide());
+    }
+
+    #[test]
+    fn a_further_glob_never_refuses(world in any_world(), globs in proptest::collection::vec(any_glob(), 1..4)) {
+        let more = world.clone().with(|world| {
+            world.policies.iter_mut().for_each(|policy| policy.spec.content.ignore_paths.extend(globs.clone()));
+        });
+        // What is let be is no part of a model: a use of that alone is refused by another sentence.
+        let count = |world: &World| world.decide().violations.len();
+        prop_assert!(count(&more) <= count(&world));
+    }
+
+    #[test]
+    fn what_no_glob_means_is_never_let_in(world in any_world(), path in "[b-z]{1,3}/?") {
+        let world = world.model(|model| {
+            model.unsigned = Some(UnsignedFiles { paths: vec![".git/".to_owned(), path], more: false });
+            model.verdict = VerdictKind::Refused;
+            model.reason = Some(FindingCode::Refused(RefusedCode::UnsignedFiles));
+        });
+        for judged in world.decide().models {
+            prop_assert!(judged.verdict.kind() != VerdictKind::Verified);
         }
     }
 

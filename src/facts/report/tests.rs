@@ -15,6 +15,7 @@ fn verified() -> Report {
         manifest_digest: Some(digest),
         files: Some(2),
         bytes: Some(10),
+        symlinks: Some(0),
         signers: vec![Signer::Key { fingerprint: digest }].into(),
         ..Report::begin(Some("n".into()), Extent::Full)
     }
@@ -34,7 +35,7 @@ fn the_form_of_a_report_is_a_contract() {
     let json = format!(
         "{{\"version\":1,\"nonce\":\"n\",\"extent\":\"Full\",\"outcome\":{{\"verdict\":\"Verified\"}},\
          \"signatureVerified\":true,\"contentVerified\":true,\"modelRoot\":\"models/a\",\"bundle\":\"model.sig\",\
-         \"modelDigest\":\"{digest}\",\"manifestDigest\":\"{digest}\",\"files\":2,\"bytes\":10,\
+         \"modelDigest\":\"{digest}\",\"manifestDigest\":\"{digest}\",\"files\":2,\"bytes\":10,\"symlinks\":0,\
          \"signers\":{{\"who\":[{{\"kind\":\"Key\",\"fingerprint\":\"47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU\"}}]}},\
          \"durationMs\":0}}"
     );
@@ -59,7 +60,23 @@ fn foreign_bytes_are_not_a_report() {
 #[test]
 fn contradictions_are_refused() {
     type Change = fn(&mut Report);
-    let cases: [(&str, Change); 14] = [
+    let told = |paths: &[&str], more| {
+        Some(UnsignedFiles { paths: paths.iter().map(|path| (*path).to_owned()).collect(), more })
+    };
+    let beside = |unsigned| {
+        let finding = Finding::new(RefusedCode::UnsignedFiles, "x");
+        Report { outcome: finding.into(), content_verified: Some(false), unsigned, ..verified() }
+    };
+    for good in [told(&[".git/", "a b/é"], false), told(&[], true), None] {
+        assert!(Report::parse(&beside(good.clone()).to_json(), "n").is_ok(), "{good:?}");
+    }
+    for bad in
+        [&[][..], &["/etc"], &["../x"], &["."], &["./"], &[""], &["a//"], &["a\nb"], &["a\\b"], &[&"x".repeat(81)]]
+    {
+        let report = beside(told(bad, false));
+        assert!(matches!(Report::parse(&report.to_json(), "n"), Err(ReportError::Contradiction(_))), "{bad:?}");
+    }
+    let cases: [(&str, Change); 17] = [
         ("no signature", |r| r.signature_verified = Some(false)),
         ("no signature at all", |r| r.signature_verified = None),
         ("no signer", |r| r.signers = Signers::default()),
@@ -73,6 +90,13 @@ fn contradictions_are_refused() {
         ("a root elsewhere", |r| r.model_root = Some("../../x".into())),
         ("a terminal's codes", |r| r.bundle = Some("\u{1b}[2J".into())),
         ("names that do not count", |r| r.left_out = LeftOut { first: vec!["x".into(), "y".into()], count: 1 }),
+        ("links that nobody counted", |r| r.symlinks = None),
+        ("unsigned files in verified content", |r| r.unsigned = Some(UnsignedFiles { paths: vec![], more: true })),
+        ("unsigned files that nobody compared", |r| {
+            r.outcome = Finding::new(RefusedCode::UnsignedFiles, "x").into();
+            r.content_verified = None;
+            r.unsigned = Some(UnsignedFiles { paths: vec![], more: true });
+        }),
         ("refused although all holds", |r| {
             let finding = Finding::new(RefusedCode::Unsigned, "x");
             r.outcome = finding.into();
@@ -192,4 +216,20 @@ proptest! {
     fn parsing_never_panics(text in "\\PC{0,200}") {
         prop_assert!(Report::parse(&text, "n").is_err());
     }
+}
+
+#[test]
+fn what_has_no_room_is_said_to_be_more() {
+    let many: Vec<Signer> = (0..3).map(|signer| holder(signer, signer)).collect();
+    let paths: Vec<String> = (0..40).map(|at| format!("folder/unsigned-{at:02}")).collect();
+    let report = Report {
+        outcome: Finding::new(RefusedCode::UnsignedFiles, "x".repeat(300)).into(),
+        content_verified: Some(false),
+        unsigned: Some(UnsignedFiles { paths: paths.clone(), more: false }),
+        ..certified(many)
+    };
+    let read = Report::parse(&report.to_json(), "n").unwrap();
+    assert_eq!(read.signers, report.signers);
+    let told = read.unsigned.unwrap();
+    assert!(told.more && told.paths.len() < paths.len() && paths.starts_with(&told.paths), "{told:?}");
 }

@@ -4,7 +4,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
-use super::reading::{Buffer, Feeder};
+use super::handover::Rest;
+use super::reading::Feeder;
 
 /// The threads of a run.
 pub(super) struct Crew {
@@ -23,8 +24,20 @@ struct Idle {
     /// How many wait for something to do and were not asked yet.
     waiting: usize,
     /// What was asked of those who wait; never more than there are.
-    asked: Vec<Feeder>,
+    asked: Vec<Task>,
 }
+
+/// What a thread that has nothing to hash does for another one.
+pub(super) enum Task {
+    /// Reads for it.
+    Feed(Feeder),
+    /// Goes on with a stretch in its place.
+    Finish(Rest),
+}
+
+/// A thread that waits, kept for a task.
+#[must_use]
+pub(super) struct Idler<'a>(&'a Crew);
 
 /// A thread that hashes. When it goes, by whatever way, those who wait learn of it.
 pub(super) struct AtWork<'a>(&'a Crew);
@@ -63,31 +76,28 @@ impl Crew {
         self.failed.load(Ordering::Relaxed)
     }
 
-    /// Whether somebody waits for something to do.
-    pub(super) fn is_anyone_waiting(&self) -> bool {
-        self.waiting.load(Ordering::Relaxed) > 0
-    }
-
-    /// Has a thread that waits read; whether there is one.
-    pub(super) fn ask(&self, feeder: Feeder) -> bool {
+    /// Keeps a thread that waits, if there is one, for the task that it is given next.
+    pub(super) fn keep_idler(&self) -> Option<Idler<'_>> {
+        // Asked by every thread before every piece: mostly nobody waits.
+        if self.waiting.load(Ordering::Relaxed) == 0 {
+            return None;
+        }
         let mut idle = self.lock();
         if idle.waiting == 0 {
-            return false;
+            return None;
         }
-        idle.asked.push(feeder);
         self.set_waiting(&mut idle, |waiting| waiting - 1);
-        self.wake.notify_one();
-        true
+        Some(Idler(self))
     }
 
-    /// Waits for something to read, and reads it into these buffers, until nobody hashes any more.
-    pub(super) fn help(&self, buffers: &mut Vec<Buffer>) {
+    /// Waits for tasks and does them, until nobody hashes any more.
+    pub(super) fn help(&self, does: &mut dyn FnMut(Task)) {
         let mut idle = self.lock();
         self.set_waiting(&mut idle, |waiting| waiting + 1);
         loop {
-            if let Some(feeder) = idle.asked.pop() {
+            if let Some(task) = idle.asked.pop() {
                 drop(idle);
-                feeder.run(buffers, || self.has_failed());
+                does(task);
                 idle = self.lock();
                 self.set_waiting(&mut idle, |waiting| waiting + 1);
             } else if idle.hashing == 0 {
@@ -105,6 +115,14 @@ impl Crew {
 
     fn lock(&self) -> MutexGuard<'_, Idle> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Idler<'_> {
+    /// Has it do this.
+    pub(super) fn give(self, task: Task) {
+        self.0.lock().asked.push(task);
+        self.0.wake.notify_one();
     }
 }
 

@@ -4,6 +4,7 @@
 //! changes while it is read, is an error: a digest of bytes that never stood there together would prove nothing.
 
 mod crew;
+mod handover;
 mod open;
 mod reading;
 mod stretch;
@@ -164,7 +165,8 @@ mod tests {
     use std::fs;
     use std::num::NonZeroU64;
     use std::path::Path;
-    use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+    use std::sync::Once;
+    use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
     use tempfile::{TempDir, tempdir};
 
@@ -309,22 +311,44 @@ mod tests {
         ("is removed", |path| fs::remove_file(path).unwrap()),
     ];
 
-    /// Alone, so that another thread may feed the one that hashes it, and beside another file.
+    /// Five files are an odd number for two threads: one of these ends earlier, and helps the other.
+    #[test]
+    fn the_last_files_are_shared_by_the_threads() {
+        let dir = tempdir().unwrap();
+        let contents: Vec<Vec<u8>> = (0..5).map(|at| content(CHANGED_BYTES - at)).collect();
+        contents
+            .iter()
+            .enumerate()
+            .for_each(|(at, content)| fs::write(dir.path().join(format!("{at}")), content).unwrap());
+        for hashing in ways().filter(|way| way.threads.get() <= 2) {
+            let hashed = AtomicU64::new(0);
+            let advance = |bytes| {
+                hashed.fetch_add(bytes, Ordering::Relaxed);
+            };
+            for files in hash_all(&dir, &hashing, &advance).unwrap().into_iter().zip(&contents) {
+                let (file, content) = files;
+                assert_eq!(file.digests, expected(content, &hashing), "{} {hashing:?}", file.name.as_str());
+            }
+            let all: u64 = contents.iter().map(|content| content.len() as u64).sum();
+            assert_eq!(hashed.into_inner(), all, "each byte is told of once: {hashing:?}");
+        }
+    }
+
+    /// Alone, so that another thread may feed the one that hashes it, beside another file, and beside two, so that another
+    /// thread may go on with one of them.
     #[test]
     fn a_file_that_changes_while_it_is_read_has_no_digest() {
         let ways = ways().filter(|way| way.threads.get() <= 2);
         for (hashing, (how, change)) in ways.flat_map(|way| CHANGES.map(|change| (way, change))) {
-            for others in 0..2 {
+            for others in 0..3 {
                 let dir = tempdir().unwrap();
                 let path = dir.path().join("weights");
                 fs::write(&path, content(CHANGED_BYTES)).unwrap();
-                (0..others).for_each(|_| fs::write(dir.path().join("other"), content(CHANGED_BYTES - 1)).unwrap());
-                let first = AtomicBool::new(true);
-                let result = hash_all(&dir, &hashing, &|_| {
-                    if first.swap(false, Ordering::Relaxed) {
-                        change(&path);
-                    }
-                });
+                let other = |at| fs::write(dir.path().join(format!("other-{at}")), content(CHANGED_BYTES - 1)).unwrap();
+                (0..others).for_each(other);
+                let first = Once::new();
+                // Nobody goes on before it has changed.
+                let result = hash_all(&dir, &hashing, &|_| first.call_once(|| change(&path)));
                 assert_eq!(result.unwrap_err().code(), ReadCode::Changed, "{how} beside {others}: {hashing:?}");
             }
         }
@@ -338,13 +362,13 @@ mod tests {
             let folder = dir.path().join("folder");
             fs::create_dir(&folder).unwrap();
             fs::write(folder.join("weights"), content(CHANGED_BYTES)).unwrap();
-            let first = AtomicBool::new(true);
+            let first = Once::new();
             let result = hash_all(&dir, &hashing, &|_| {
-                if first.swap(false, Ordering::Relaxed) {
+                first.call_once(|| {
                     fs::rename(&folder, dir.path().join("other")).unwrap();
                     fs::create_dir(&folder).unwrap();
                     fs::write(folder.join("weights"), content(CHANGED_BYTES)).unwrap();
-                }
+                });
             });
             assert_eq!(result.unwrap_err().code(), ReadCode::Changed, "{hashing:?}");
         }

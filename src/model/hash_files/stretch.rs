@@ -177,6 +177,14 @@ impl Cutter {
         now
     }
 
+    /// Takes in all of these bytes.
+    pub(super) fn update(&mut self, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            let hashed = Cutter::update_all(vec![(self, bytes)]);
+            bytes = &bytes[hashed..];
+        }
+    }
+
     /// What was computed of the stretch, all of whose bytes were taken in.
     pub(super) fn finish(self, stretch: &Stretch<'_>) -> Part {
         let outcome = match (self.current, self.shards) {

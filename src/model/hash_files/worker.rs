@@ -1,8 +1,10 @@
-//! A thread that hashes: several stretches at a time, and when none is left, reading for a thread that still has one.
+//! A thread that hashes: several stretches at a time, and when none is left, whatever helps those that still have some.
 
 use std::collections::VecDeque;
+use std::mem;
 
-use super::crew::Crew;
+use super::crew::{Crew, Task};
+use super::handover::{Away, Hashed, Rest};
 use super::open::{Open, Opener};
 use super::reading::{Buffer, Feed, Reader};
 use super::stretch::{Cutter, Part, SMALL_BYTES};
@@ -11,8 +13,8 @@ use super::{HashError, Job};
 /// How many small files are open ahead. Disks and network volumes reach their speed with some tens of requests.
 const SMALL_AHEAD: usize = 16;
 
-/// From how many bytes on it is worth to wake another thread for reading them.
-const WORTH_FEEDING_BYTES: u64 = 4 << 20;
+/// From how many bytes on it is worth to wake another thread for them.
+const WORTH_HELP_BYTES: u64 = 4 << 20;
 
 /// One thread at work.
 pub(super) struct Worker<'a, 'j> {
@@ -21,6 +23,8 @@ pub(super) struct Worker<'a, 'j> {
     buffers: Vec<Buffer>,
     /// Small files that the kernel was asked to read.
     ahead: VecDeque<(Open<'a>, Reader)>,
+    /// Stretches with which other threads go on.
+    away: Vec<Away<'a>>,
     parts: Vec<Part>,
 }
 
@@ -28,15 +32,12 @@ pub(super) struct Worker<'a, 'j> {
 struct Lane<'a> {
     open: Open<'a>,
     cutter: Cutter,
-    source: Source,
+    reader: Reader,
+    /// What comes from another thread that reads instead.
+    feed: Option<Feed>,
     piece: Piece,
     /// How many bytes were read.
     read: u64,
-}
-
-enum Source {
-    Own(Reader),
-    Fed(Feed),
 }
 
 /// What was read and not hashed yet.
@@ -54,20 +55,41 @@ impl<'a, 'j> Worker<'a, 'j> {
     /// Hashes until nothing is left or somebody failed, then helps those who still hash.
     pub(super) fn run(job: &'j Job<'a>) -> Result<Vec<Part>, HashError> {
         let (buffers, opener) = (Buffer::of_thread(job.lanes), Opener::new(job.root, job.hashing.links));
-        let mut worker = Worker { job, opener, buffers, ahead: VecDeque::new(), parts: Vec::new() };
+        let (ahead, away, parts) = (VecDeque::new(), Vec::new(), Vec::new());
+        let mut worker = Worker { job, opener, buffers, ahead, away, parts };
         let at_work = job.crew.begin();
         let result = worker.hash();
         if result.is_err() {
             job.crew.fail();
         }
         drop(at_work);
-        job.crew.help(&mut worker.buffers);
+        job.crew.help(&mut |task| worker.help(task));
         result.map(|()| worker.parts)
+    }
+
+    fn help(&mut self, task: Task) {
+        let is_over = || self.job.crew.has_failed();
+        match task {
+            Task::Feed(feeder) => feeder.run(&mut self.buffers, is_over),
+            Task::Finish(rest) => {
+                let mut buffer = self.buffer();
+                rest.run(&mut buffer, self.job.advance, is_over);
+                self.buffers.push(buffer);
+            }
+        }
+    }
+
+    fn buffer(&mut self) -> Buffer {
+        self.buffers.pop().unwrap_or_else(|| Buffer::of_lane(self.job.lanes))
     }
 
     fn hash(&mut self) -> Result<(), HashError> {
         let mut lanes: Vec<Option<Lane<'a>>> = (0..self.job.lanes).map(|_| None).collect();
         while !self.job.crew.has_failed() {
+            // One at most each time, so that the last one stays here.
+            if lanes.iter().flatten().count() > 1 {
+                lanes.iter_mut().any(|lane| self.hand_over(lane));
+            }
             for (at, lane) in lanes.iter_mut().enumerate() {
                 // All lanes but the first wait until everybody has a first one.
                 self.supply(lane, at == 0 || self.job.crew.all_begun())?;
@@ -78,7 +100,37 @@ impl<'a, 'j> Worker<'a, 'j> {
             }
             (self.job.advance)(hash(&mut full));
         }
+        for away in mem::take(&mut self.away) {
+            self.take_back(away)?;
+        }
         self.opener.finish()
+    }
+
+    /// Has a thread that waits go on with the lane's stretch, if there is one and that is worth it; whether so.
+    fn hand_over(&mut self, lane: &mut Option<Lane<'a>>) -> bool {
+        let Some(ripe) = lane.take_if(|lane| lane.piece.bytes().is_empty() && lane.is_worth_help()) else {
+            return false;
+        };
+        let Some(idler) = self.job.crew.keep_idler() else {
+            *lane = Some(ripe);
+            return false;
+        };
+        let Lane { open, cutter, reader, feed: _, piece, read } = ripe;
+        self.buffers.push(piece.own);
+        let (rest, away) = Rest::new(open, read, cutter, reader);
+        self.away.push(away);
+        idler.give(Task::Finish(rest));
+        true
+    }
+
+    /// Waits for a stretch with which another thread went on.
+    fn take_back(&mut self, away: Away<'a>) -> Result<(), HashError> {
+        // What a thread that panicked or failed had is of no use, and the run fails with that.
+        let Some(Hashed { cutter, reader, read }) = away.wait().filter(|_| !self.job.crew.has_failed()) else {
+            return Ok(());
+        };
+        let read = away.read + read.map_err(|source| away.open.unreadable(source))?;
+        self.keep(away.open, cutter, reader, read)
     }
 
     /// Sees to it that the lane has bytes to hash, of its stretch or of the next one, if it may begin that; empties it
@@ -87,8 +139,7 @@ impl<'a, 'j> Worker<'a, 'j> {
         loop {
             let Some(current) = lane else {
                 let Some((open, reader)) = (if may_begin { self.take()? } else { None }) else { return Ok(()) };
-                let buffer = self.buffers.pop().unwrap_or_else(|| Buffer::of_lane(self.job.lanes));
-                *lane = Some(Lane::new(open, reader, buffer, self.job));
+                *lane = Some(Lane::new(open, reader, self.buffer(), self.job));
                 continue;
             };
             if !current.piece.bytes().is_empty() || current.refill(&self.job.crew)? {
@@ -127,14 +178,16 @@ impl<'a, 'j> Worker<'a, 'j> {
         Ok(Some((open, reader)))
     }
 
-    /// Keeps what was computed, if the file is still the one that was met.
+    /// Lets go of a lane whose stretch was read.
     fn finish(&mut self, lane: Lane<'a>) -> Result<(), HashError> {
-        let Lane { open, cutter, source, piece, read } = lane;
+        let Lane { open, cutter, reader, feed, piece, read } = lane;
         self.buffers.push(piece.own);
-        let mut reader = match source {
-            Source::Own(reader) => reader,
-            Source::Fed(_) => open.reader(open.stretch.end),
-        };
+        let reader = feed.map_or(reader, |_| open.reader(open.stretch.end));
+        self.keep(open, cutter, reader, read)
+    }
+
+    /// Keeps what was computed, if the file is still the one that was met.
+    fn keep(&mut self, open: Open<'a>, cutter: Cutter, mut reader: Reader, read: u64) -> Result<(), HashError> {
         if read != open.stretch.bytes() || !reader.is_at_end().map_err(|source| open.unreadable(source))? {
             return Err(open.changed());
         }
@@ -146,29 +199,32 @@ impl<'a, 'j> Worker<'a, 'j> {
 impl<'a> Lane<'a> {
     fn new(open: Open<'a>, reader: Reader, own: Buffer, job: &Job<'a>) -> Self {
         let cutter = Cutter::new(&open.stretch, job.hashing);
-        Lane { open, cutter, source: Source::Own(reader), piece: Piece { own, fed: None, from: 0, to: 0 }, read: 0 }
+        Lane { open, cutter, reader, feed: None, piece: Piece { own, fed: None, from: 0, to: 0 }, read: 0 }
+    }
+
+    /// Whether enough is left for another thread, and none reads it already.
+    fn is_worth_help(&self) -> bool {
+        self.feed.is_none() && self.reader.left() >= WORTH_HELP_BYTES
     }
 
     /// Gets the next piece. There is none after the last, or if the file shrank, or if the feeder stopped.
     fn refill(&mut self, crew: &Crew) -> Result<bool, HashError> {
-        if let Source::Own(reader) = &self.source
-            && reader.left() >= WORTH_FEEDING_BYTES
-            && crew.is_anyone_waiting()
+        if self.is_worth_help()
+            && let Some(idler) = crew.keep_idler()
         {
-            let (feed, feeder) = Feed::new(reader.clone());
-            if crew.ask(feeder) {
-                self.source = Source::Fed(feed);
-            }
+            let (feed, feeder) = Feed::new(self.reader.clone());
+            idler.give(Task::Feed(feeder));
+            self.feed = Some(feed);
         }
-        if let (Source::Fed(feed), Some(hashed)) = (&self.source, self.piece.fed.take()) {
+        if let (Some(feed), Some(hashed)) = (&self.feed, self.piece.fed.take()) {
             feed.give_back(hashed);
         }
         if self.read == self.open.stretch.bytes() {
             return Ok(false);
         }
-        let read = match &mut self.source {
-            Source::Own(reader) => reader.read(&mut self.piece.own),
-            Source::Fed(feed) => match feed.next() {
+        let read = match &self.feed {
+            None => self.reader.read(&mut self.piece.own),
+            Some(feed) => match feed.next() {
                 Some(Ok((buffer, bytes))) => {
                     self.piece.fed = Some(buffer);
                     Ok(bytes)

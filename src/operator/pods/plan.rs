@@ -6,7 +6,7 @@ use kube::ResourceExt;
 use super::release::gates;
 use crate::api::v1alpha1::{Code, UnknownCode};
 use crate::decision::{Action, Decision, Gates, Violation};
-use crate::workload::Access;
+use crate::workload::{Access, MIRROR_ANNOTATION};
 
 /// What is done about a Pod.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +41,8 @@ pub fn plan(pod: &Pod, decision: &Decision, may_go: bool) -> Step {
         (true, false) => Step::Hold,
         (true, true) if carried.others => Step::HoldBehindOthers,
         (true, true) => Step::Lift,
-        (false, false) if enforced && !has_started(pod) => Step::Delete,
+        // A mirror is what its node makes of it: gone, it would be there again.
+        (false, false) if enforced && !has_started(pod) && !is_mirror(pod) => Step::Delete,
         (false, _) => Step::Leave,
     }
 }
@@ -70,6 +71,10 @@ fn has_started(pod: &Pod) -> bool {
     };
     let all = [&status.container_statuses, &status.init_container_statuses, &status.ephemeral_container_statuses];
     all.into_iter().flatten().flatten().any(started)
+}
+
+fn is_mirror(pod: &Pod) -> bool {
+    pod.annotations().contains_key(MIRROR_ANNOTATION)
 }
 
 /// Whether it is being deleted, or none of its containers runs any more.
@@ -139,6 +144,7 @@ mod tests {
         let waiting = || with(json!({ "waiting": {} }));
         let running = || with(json!({ "running": {} }));
         let failed = || json!({ "status": { "phase": "Failed" } });
+        let mirror = || json!({ "metadata": { "annotations": { MIRROR_ANNOTATION: "4a8f" } } });
         let deleting = |grace: i64, node: &str| {
             json!({ "spec": { "nodeName": node }, "metadata": {
                 "deletionTimestamp": "2026-01-01T00:00:00Z", "deletionGracePeriodSeconds": grace } })
@@ -166,6 +172,7 @@ mod tests {
             ("let go, still fine", pod(&[], &[], nothing()), verified(), Leave),
             ("let go, and then unknown", pod(&[], &[], waiting()), held(), Delete),
             ("let go, and then refused", pod(&[], &[], nothing()), denied(), Delete),
+            ("a node shows what it runs", pod(&[], &[], mirror()), denied(), Leave),
             ("tried out, never deleted", pod(&[], &[], nothing()), tried(), Leave),
             ("it runs", pod(&[], &[], running()), denied(), Leave),
             ("it ran", pod(&[], &[], failed()), denied(), Leave),

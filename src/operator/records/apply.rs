@@ -108,6 +108,7 @@ impl Hands<'_> {
                 path,
                 signature: &next.spec.signature,
                 bundle: bundle.as_deref(),
+                fetch: &next.fetch,
                 signature_only,
                 nonce: &nonce,
                 trust: &next.trust.pieces,

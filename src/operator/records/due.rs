@@ -4,9 +4,10 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::situation::Situation;
+use super::situation::{Fetch, Situation};
 use super::verifier_pod::{MAX_TRUST_BYTES, MAX_TRUST_PIECE_BYTES};
-use crate::api::v1alpha1::{UnknownCode, VerdictKind};
+use crate::api::v1alpha1::UnknownCode;
+use crate::decision::is_intact;
 use crate::model::shown;
 
 /// Why a record must be read.
@@ -57,10 +58,11 @@ type ObstacleCheck = fn(&Situation) -> Option<Obstacle>;
 type ReasonCheck = fn(&Situation, Timestamp) -> bool;
 
 /// In the order in which they are told.
-const OBSTACLES: [ObstacleCheck; 8] = [
+const OBSTACLES: [ObstacleCheck; 9] = [
     claim_is_missing,
     claim_goes,
     storage_is_not_verifiable,
+    registry_is_not_listed,
     something_writes,
     claim_is_empty,
     no_signer_is_listed,
@@ -124,6 +126,16 @@ fn claim_goes(situation: &Situation) -> Option<Obstacle> {
 fn storage_is_not_verifiable(situation: &Situation) -> Option<Obstacle> {
     let why = situation.not_verifiable.as_ref()?;
     ends_facts(obstacle_of(UnknownCode::NotVerifiable, why.clone()))
+}
+
+fn registry_is_not_listed(situation: &Situation) -> Option<Obstacle> {
+    let Fetch::Unlisted(place) = &situation.fetch else { return None };
+    let message = format!(
+        "the bundle lies in {}, which no policy that matches this namespace lists in bundleRegistries; list it there, or \
+         keep the bundle elsewhere",
+        shown(place)
+    );
+    ends_facts(obstacle_of(UnknownCode::RegistryUnauthorized, message))
 }
 
 fn something_writes(situation: &Situation) -> Option<Obstacle> {
@@ -241,7 +253,6 @@ fn held_back(situation: &Situation, why: Why) -> Option<Timestamp> {
 /// Whether the bundle alone can say what the new trust material makes of the model: its files are what a manifest says,
 /// nothing can have written to them since, and that was not tried already with this trust material.
 fn bundle_suffices(situation: &Situation) -> bool {
-    let intact = |kind| kind == VerdictKind::Verified;
     let models = &situation.status.models;
     let tried = situation
         .status
@@ -251,7 +262,7 @@ fn bundle_suffices(situation: &Situation) -> bool {
     situation.facts_hold()
         && !tried
         && !models.is_empty()
-        && models.iter().all(|model| intact(model.verdict) && model.content_verified && model.manifest_digest.is_some())
+        && models.iter().all(|model| is_intact(model) && model.manifest_digest.is_some())
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use serde_json::json;
 
-use super::situation::{Part, REVERIFY, Schedule, Situation, Trust};
+use super::situation::{Fetch, Part, REVERIFY, Schedule, Situation, Trust};
 use super::usage::{RecordKey, Usage, pods_by_claim};
 use super::verifier_pod::{Placement, VerifierSettings};
 use crate::api::v1alpha1::{MAX_TRUST_NAMES, ModelVerification, ModelVerificationSpec, ModelVerificationStatus};
@@ -63,6 +63,8 @@ pub fn situations(
                 claim.as_deref(),
                 volume.as_ref().map(|(_, volume)| volume.as_ref()),
             ),
+            ignored: policies.iter().map(|policy| Arc::clone(&policy.ignored)).collect(),
+            fetch: fetch(&record.spec, &policies),
             trust: trust.clone(),
             schedule: schedule(&policies),
             ids: ids(usage, &claim_key, &policies),
@@ -137,6 +139,13 @@ fn not_verifiable(
     }
     let first = findings.into_iter().next()?;
     Some(format!("{}; {}", first.what, first.fix))
+}
+
+/// Whoever made the record: what it names is fetched only from where a policy of the cluster lists.
+fn fetch(spec: &ModelVerificationSpec, policies: &[&CompiledPolicy]) -> Fetch {
+    let Some(reference) = spec.registry() else { return Fetch::Nothing };
+    let listing = policies.iter().find_map(|policy| policy.bundle_registries.listing(&reference));
+    listing.map_or_else(|| Fetch::Unlisted(reference.place()), |glob| Fetch::From(glob.to_owned()))
 }
 
 fn schedule(policies: &[&CompiledPolicy]) -> Schedule {

@@ -21,7 +21,7 @@ crate::metrics! {
             buckets [0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 14400.0],
         /// Bytes of models that were read.
         bytes: IntCounter = "weighbridge_verified_bytes_total",
-        /// Records, by verdict before any policy and code.
+        /// Records, by verdict and code, whoever is allowed to sign. Unsigned files that every policy ignores do not count.
         models: IntGaugeVec = "weighbridge_models" ["verdict", "code"],
         /// Age of the oldest facts that a record rests on, in seconds.
         oldest: Gauge = "weighbridge_record_oldest_age_seconds",
@@ -60,7 +60,7 @@ impl Metrics {
                 Standing::Divided(_) | Standing::Misnamed(_) => continue,
                 Standing::Unknown(code, _) => (VerdictKind::Unknown, code.as_str()),
                 Standing::Facts => {
-                    let models = models_now(&situation.status.models, now);
+                    let models = models_now(situation, now);
                     let worst = models.iter().find(|model| model.verdict != VerdictKind::Verified);
                     let code = worst.and_then(|model| model.reason).map_or("", |reason| match reason {
                         FindingCode::Refused(code) => code.as_str(),

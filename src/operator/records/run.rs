@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 
 use super::collect::{Difference, Essence, Stage, stage, untouched};
-use super::situation::Situation;
+use super::situation::{Fetch, Situation};
 use crate::api::v1alpha1::{ReadSource, Run, UnknownCode};
 use crate::facts::{Extent, Report};
 
@@ -91,6 +91,9 @@ fn outdated(situation: &Situation, run: &Run) -> Option<&'static str> {
     }
     if situation.claim.as_ref().is_none_or(|claim| claim.deleting) {
         return Some("the claim is being deleted");
+    }
+    if matches!(situation.fetch, Fetch::Unlisted(_)) {
+        return Some("the registry of its bundle is no longer listed");
     }
     if situation.waits_elsewhere.is_some() {
         return Some("a Pod waits for the claim on another node");

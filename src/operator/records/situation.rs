@@ -7,9 +7,10 @@ use k8s_openapi::api::core::v1::Pod;
 use std::sync::Arc;
 
 use super::verifier_pod::Placement;
-use crate::api::v1alpha1::{ModelVerificationSpec, ModelVerificationStatus, ReadSource, Run, UnknownCode};
-use crate::decision::{ClaimFacts, VolumeFacts, ends};
+use crate::api::v1alpha1::{ModelStatus, ModelVerificationSpec, ModelVerificationStatus, ReadSource, Run, UnknownCode};
+use crate::decision::{ClaimFacts, VolumeFacts, check_unsigned, ends, is_intact};
 use crate::operator::stores::StoreView;
+use crate::policy::IgnoredPaths;
 use crate::workload::{Ids, Source};
 
 /// Annotation of a record: anything new in it starts a run now.
@@ -40,6 +41,10 @@ pub struct Situation {
     pub store: StoreView,
     /// Why what lies behind the claim cannot be vouched for, under any policy; `None` where it can.
     pub not_verifiable: Option<String>,
+    /// What each policy that matches lets lie there although nobody signed it.
+    pub ignored: Vec<Arc<IgnoredPaths>>,
+    /// From where a read may fetch the bundle.
+    pub fetch: Fetch,
     /// What a read is given to check signatures against.
     pub trust: Trust,
     /// When it is to be read again, and how old it may get.
@@ -72,6 +77,17 @@ pub struct Part {
     pub verified: Option<[String; 3]>,
 }
 
+/// From where a read may fetch its bundle.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fetch {
+    /// From nowhere: it lies in no registry.
+    Nothing,
+    /// From what this glob lists, of a policy of the cluster that matches.
+    From(String),
+    /// From nowhere, although it lies in a registry: no policy of the cluster that matches lists this place.
+    Unlisted(String),
+}
+
 /// Trust material for the reads of one namespace.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Trust {
@@ -93,6 +109,12 @@ pub struct Schedule {
 }
 
 impl Situation {
+    /// Whether what nobody signed is all that is wrong with a model, and every policy that matches lets it lie there.
+    pub fn ignores_unsigned(&self, model: &ModelStatus) -> bool {
+        let by = |unsigned| self.ignored.iter().all(|ignored| check_unsigned(ignored, unsigned).is_ok());
+        is_intact(model) && !self.ignored.is_empty() && model.unsigned.as_ref().is_some_and(by)
+    }
+
     /// Name and path of the claim.
     pub fn claim_path(&self) -> (&str, &str) {
         self.spec.source.claim.as_ref().map_or(("", ""), |claim| (&claim.name, &claim.path))
@@ -219,6 +241,8 @@ pub(super) mod fixture {
             volume: Some(("pv".into(), Arc::new(volume))),
             store: StoreView { name: "store-x".into(), ..StoreView::default() },
             not_verifiable: None,
+            ignored: Vec::new(),
+            fetch: Fetch::Nothing,
             trust: Trust { digest: "sha256:t".into(), names: vec!["key sha256:k".into()], pieces: vec!["{}".into()] },
             schedule: Schedule::default(),
             ids: vec![Ids::default()],

@@ -12,7 +12,7 @@ use crate::api::v1alpha1::{
     FindingCode, ModelStatus, ModelVerificationStatus, ReadSource, RefusedCode, Run, SignerStatus, UnknownCode,
     VerdictKind,
 };
-use crate::decision::{ends, has_expired};
+use crate::decision::{ends, has_expired, is_intact};
 use crate::facts::{Extent, Outcome, Report, whole};
 use crate::model::shown;
 use crate::operator::conditions::{Wanted, merge};
@@ -65,8 +65,9 @@ pub fn standing(situation: &Situation, now: Timestamp) -> Standing {
     let obstacle = obstacle(situation);
     let other_keys = status.trust_digest.as_ref() != Some(&situation.trust.digest);
     let refused = |model: &ModelStatus| {
+        let ignored = situation.ignores_unsigned(model);
         let by_keys = model.reason == Some(FindingCode::Refused(RefusedCode::UntrustedSigner));
-        model.verdict == VerdictKind::Refused && !(by_keys && other_keys)
+        model.verdict == VerdictKind::Refused && !ignored && !(by_keys && other_keys)
     };
     let stays_refused = status.models.iter().any(refused)
         && status.source.as_ref().map(|source| &source.claim_uid) == situation.claim.as_ref().map(|claim| &claim.uid);
@@ -160,15 +161,20 @@ pub fn conditions(situation: &Situation, standing: &Standing, now: Timestamp) ->
             Below::Unknown(code, message) => Wanted::unknown(kind, code.as_str(), message.clone()),
         }),
         Standing::Unknown(code, message) => KINDS.map(|kind| Wanted::unknown(kind, code.as_str(), message.clone())),
-        _ => found(&models_now(&situation.status.models, now)),
+        _ => found(&models_now(situation, now)),
     };
     std::iter::once(accepted).chain(three).chain([last_run]).collect()
 }
 
-/// Models as they are found to be today: a certificate that counts while it is valid ends without another read.
-pub fn models_now(models: &[ModelStatus], now: Timestamp) -> Vec<ModelStatus> {
+/// Models as they are found to be today, without another read: unsigned files count for nothing where every policy lets
+/// them lie there, and a certificate that counts while it is valid ends.
+pub fn models_now(situation: &Situation, now: Timestamp) -> Vec<ModelStatus> {
     let today = |model: &ModelStatus| {
         let mut model = model.clone();
+        if situation.ignores_unsigned(&model) {
+            (model.verdict, model.reason, model.message) = (VerdictKind::Verified, None, None);
+            model.content_verified = true;
+        }
         let ended = !model.signers.is_empty() && model.signers.iter().all(|signer| has_expired(signer, now));
         if ended && model.verdict == VerdictKind::Verified {
             model.verdict = VerdictKind::Refused;
@@ -179,7 +185,7 @@ pub fn models_now(models: &[ModelStatus], now: Timestamp) -> Vec<ModelStatus> {
         }
         model
     };
-    models.iter().map(today).collect()
+    situation.status.models.iter().map(today).collect()
 }
 
 fn found(models: &[ModelStatus]) -> [Wanted; 3] {
@@ -188,8 +194,13 @@ fn found(models: &[ModelStatus]) -> [Wanted; 3] {
         None => Wanted::yes(kind, kind, message),
         Some(model) => Wanted::no(kind, reason(model), model.message.clone().unwrap_or_default()),
     };
+    let content = if models.iter().any(|model| model.unsigned.is_some()) {
+        "the files are what the manifest says, and policies ignore those that are not signed"
+    } else {
+        "the files are what the manifest says"
+    };
     [
-        condition("ContentVerified", |model| model.content_verified, "the files are what the manifest says"),
+        condition("ContentVerified", |model| model.content_verified, content),
         condition("SignatureVerified", |model| model.signature_verified, "a listed signer signed the manifest"),
         condition(
             "Verified",
@@ -317,7 +328,7 @@ fn signers(
     let same = manifest.is_some() && manifest == model.manifest_digest && report.signature_verified == Some(true);
     // The same files are others where links are not followed: that has to be seen.
     let same = same && model.allow_symlinks == report.allow_symlinks;
-    if !same || !matches!(report.outcome, Outcome::Verified {}) || !model.content_verified {
+    if !same || !matches!(report.outcome, Outcome::Verified {}) || !is_intact(model) {
         return too_little(status, run);
     }
     (model.signers, model.signer_expires_at) = signers_of(report);
@@ -388,8 +399,10 @@ fn model(path: &str, report: &Report, now: Timestamp) -> ModelStatus {
         bundle: report.bundle.clone(),
         other_bundles: report.other_bundles.clone(),
         content_verified: report.content_verified == Some(true),
+        unsigned: report.unsigned.clone(),
         signature_verified: report.signature_verified == Some(true),
         allow_symlinks: report.allow_symlinks,
+        symlinks: report.symlinks.and_then(|count| i64::try_from(count).ok()),
         signers,
         not_before: not_before(report, now),
         signer_expires_at,

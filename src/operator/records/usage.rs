@@ -59,6 +59,12 @@ pub fn of(snapshot: &Snapshot, now: Timestamp) -> Usage {
             usage.judge(snapshot, &pod.extract(), pod.spec.as_ref(), now);
         }
     }
+    // After Pods: these know the ids and nodes of the readers better.
+    let mut custom: Vec<_> = snapshot.objects.custom.objects().map(|object| &object.extract).collect();
+    custom.sort_by_key(|extract| (&extract.subject.namespace, &extract.subject.kind, &extract.subject.name));
+    for extract in custom.into_iter().filter(|extract| is_matched(snapshot, &extract.subject.namespace)) {
+        usage.judge(snapshot, extract, None, now);
+    }
     usage.ahead(snapshot);
     usage.divided(&snapshot.evidence);
     usage

@@ -13,6 +13,7 @@ use k8s_openapi::api::core::v1::{
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 
+use super::situation::Fetch;
 use crate::api::names::with_hash;
 use crate::api::v1alpha1::BundleLocation;
 use crate::workload::Ids;
@@ -65,6 +66,8 @@ pub struct VerifierSettings {
     pub io_limit: Option<u64>,
     /// How long a verifier may take, in seconds.
     pub deadline_seconds: i64,
+    /// Registries that are spoken to without TLS.
+    pub insecure_registries: Vec<String>,
 }
 
 /// One read to be made.
@@ -84,6 +87,8 @@ pub struct Order<'a> {
     pub signature: &'a str,
     /// The bundle, where the record holds it.
     pub bundle: Option<&'a str>,
+    /// From where the bundle may be fetched.
+    pub fetch: &'a Fetch,
     /// Whether the bundle alone is read.
     pub signature_only: bool,
     /// What binds the result to this read.
@@ -219,6 +224,12 @@ fn container(order: &Order<'_>, settings: &VerifierSettings) -> Container {
     if let Some(limit) = settings.io_limit {
         args.extend(["--io-limit".to_owned(), limit.to_string()]);
     }
+    if let Fetch::From(glob) = order.fetch {
+        args.extend(["--bundle-registry".to_owned(), glob.clone()]);
+        args.extend(
+            settings.insecure_registries.iter().flat_map(|host| ["--insecure-registry".to_owned(), host.clone()]),
+        );
+    }
     let variable = |name: String, value: &str| EnvVar { name, value: Some(value.into()), ..EnvVar::default() };
     let fixed = [
         variable("WEIGHBRIDGE_NONCE".into(), order.nonce),
@@ -314,6 +325,7 @@ pub(super) mod tests {
             resources: ResourceRequirements { requests: quantities("500m"), limits: quantities("2"), claims: None },
             io_limit: Some(1 << 30),
             deadline_seconds: 6 * 3600,
+            insecure_registries: vec!["198.18.0.1:5000".to_owned()],
         }
     }
 
@@ -326,6 +338,7 @@ pub(super) mod tests {
             path: "llama",
             signature: "volume:",
             bundle: None,
+            fetch: &Fetch::Nothing,
             signature_only: false,
             nonce: "n0nce",
             trust: &[r#"{"key":{"pem":"-----BEGIN PUBLIC KEY-----"}}"#.to_owned()],
@@ -347,6 +360,7 @@ pub(super) mod tests {
             path: "llama",
             signature,
             bundle,
+            fetch: &Fetch::Nothing,
             signature_only: false,
             nonce: "n0nce",
             trust: &[],
@@ -364,6 +378,16 @@ pub(super) mod tests {
         let whole = ("WEIGHBRIDGE_BUNDLE_0", MAX_TRUST_PIECE_BYTES);
         assert_eq!(env, [("WEIGHBRIDGE_BUNDLE", 1), whole, ("WEIGHBRIDGE_BUNDLE_1", 5)]);
         assert_eq!(spec.volumes.map(|volumes| volumes.len()), Some(1));
+        let oci = format!("oci://198.18.0.1:5000/acme/signatures@sha256:{}", "0".repeat(64));
+        let listed = Fetch::From("198.18.0.1:5000/acme/**".to_owned());
+        let args = |fetch| {
+            let spec = build(&Order { fetch, ..order(&oci, None) }, &settings()).spec.unwrap();
+            spec.containers[0].args.clone().unwrap_or_default()[5..].join(" ")
+        };
+        let allowed = "--bundle-registry 198.18.0.1:5000/acme/** --insecure-registry 198.18.0.1:5000";
+        assert!(args(&listed).starts_with(&format!("--signature {oci}")), "{}", args(&listed));
+        assert!(args(&listed).contains(allowed), "{}", args(&listed));
+        assert!(!args(&Fetch::Unlisted(String::new())).contains("--bundle-registry"));
     }
 
     #[test]

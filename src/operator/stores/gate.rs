@@ -27,6 +27,7 @@ use crate::index::Snapshot;
 use crate::lease::Replica;
 use crate::model::shown;
 use crate::operator::records::verifier_pod::NAME_PREFIX;
+use crate::policy::{CompiledPolicy, PolicyName};
 use crate::workload::{BackingStore, HasModels, ModelUse, ended, is_held, is_over, never_starts, writings};
 
 /// How many of those for whom a writer waits are named.
@@ -125,9 +126,10 @@ pub(super) fn nobody_serves(snapshot: &Snapshot, pod: &Pod) -> Result<(), WaitsF
     if exposed.is_empty() {
         return Ok(());
     }
-    let own = rule(snapshot, pod, &exposed);
+    let namespace = pod.namespace().unwrap_or_default();
+    let own = rule(snapshot, pod, &exposed, &namespace);
     let serves = |other: &Pod| {
-        let rules = rule(snapshot, other, &exposed);
+        let rules = rule(snapshot, other, &exposed, &namespace);
         rules.is_some() && [own, rules].contains(&Some(WhileServing::Exclusive))
     };
     let writes = |other: &Pod| written(snapshot, other).iter().any(|it| stores.iter().any(|store| store.overlaps(it)));
@@ -192,8 +194,16 @@ fn can_start(pod: &Pod) -> bool {
     !is_held(pod) && !is_over(pod) && !pod.name_any().starts_with(NAME_PREFIX)
 }
 
-/// What the policies that select a Pod's use of these claims say; nothing where there is none.
-fn rule(snapshot: &Snapshot, pod: &Pod, exposed: &HashSet<ClaimKey>) -> Option<WhileServing> {
+/// What the policies that select a Pod's use of these claims say to a writer of a namespace; nothing where there is none.
+///
+/// A policy of a namespace has a say about the writers of that namespace alone: else whoever may write one, and share a
+/// store, could hold back the writers of everybody else for as long as he likes.
+fn rule(
+    snapshot: &Snapshot,
+    pod: &Pod,
+    exposed: &HashSet<ClaimKey>,
+    namespace_of_writer: &str,
+) -> Option<WhileServing> {
     let Snapshot { evidence, policies, .. } = snapshot;
     let namespace = pod.namespace().unwrap_or_default();
     let labels = &evidence.namespaces.get(&namespace)?.labels;
@@ -201,12 +211,16 @@ fn rule(snapshot: &Snapshot, pod: &Pod, exposed: &HashSet<ClaimKey>) -> Option<W
     let concerns =
         |it: &&ModelUse| it.claim().is_some_and(|claim| exposed.contains(&(namespace.clone(), claim.to_owned())));
     let uses: Vec<&ModelUse> = uses.iter().filter(concerns).collect();
-    let selects = |policy: &&crate::policy::CompiledPolicy| {
+    let selects = |policy: &&CompiledPolicy| {
         let facts = |it: &ModelUse| evidence.source_facts(&namespace, it.claim().unwrap_or_default());
         uses.iter().any(|it| policy.selects(it, &facts(it)))
     };
+    let says = |policy: &CompiledPolicy| match &policy.name {
+        PolicyName::Namespaced { namespace, .. } if namespace != namespace_of_writer => WhileServing::Report,
+        PolicyName::Namespaced { .. } | PolicyName::Cluster(_) => policy.content.while_serving,
+    };
     // The stricter of them.
-    policies.matching(&namespace, labels).filter(selects).map(|policy| policy.content.while_serving).min()
+    policies.matching(&namespace, labels).filter(selects).map(says).min()
 }
 
 #[cfg(test)]

@@ -2,9 +2,11 @@
 //!
 //! Receives the decision about a workload; promises the same words that admission would use, and the worst first. Pure.
 
+use std::collections::HashSet;
+
 use jiff::Timestamp;
 
-use crate::api::v1alpha1::{UnknownCode, VerdictKind, WorkloadVerificationStatus};
+use crate::api::v1alpha1::{UnknownCode, VerdictKind, WorkloadModel, WorkloadVerificationStatus};
 use crate::decision::{Decision, JudgedUse, Violation};
 use crate::operator::conditions::{Wanted, merge};
 
@@ -33,8 +35,17 @@ pub fn status(
         verdict,
         conditions: merge(&before.conditions, wanted, generation, now),
         held_pods: (held > 0).then_some(held),
-        models: models.into_iter().flat_map(JudgedUse::statuses).take(MAX_MODELS).collect(),
+        models: distinct(models.into_iter().flat_map(JudgedUse::statuses)).take(MAX_MODELS).collect(),
     }
+}
+
+/// Each model once: what a custom resource says of its Pods, what it makes says again.
+fn distinct(models: impl Iterator<Item = WorkloadModel>) -> impl Iterator<Item = WorkloadModel> {
+    let mut seen = HashSet::new();
+    models.filter(move |model| {
+        let WorkloadModel { container, volume, source, reason, .. } = model;
+        seen.insert((container.clone(), volume.clone(), source.clone(), reason.clone()))
+    })
 }
 
 /// The worst verdict of what a workload reads; nothing where it reads no model and only writes.

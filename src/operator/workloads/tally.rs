@@ -104,6 +104,7 @@ mod tests {
             reference: WorkloadReference { kind: "Deployment".into(), name: name.into(), ..Default::default() },
             generation: None,
             extract: Extract { subject, uses: Vec::new() },
+            made: Vec::new(),
             held: 0,
         }
     }

@@ -60,6 +60,14 @@ impl CustomKinds {
     }
 }
 
+impl Extract {
+    /// The same subject, of whose uses nobody keeps account: one that is `TooLarge` stands for all of them.
+    pub fn too_large(self, what: String) -> Extract {
+        let unresolved = Unresolved { code: UnknownCode::TooLarge, what, remedy: "divide it into several objects" };
+        Extract { uses: vec![named(FieldPath("spec".to_owned()), Source::Unresolved(unresolved))], ..self }
+    }
+}
+
 /// What was found so far.
 #[derive(Default)]
 struct Found {

@@ -7,9 +7,10 @@
 mod extract;
 mod path;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, LazyLock};
 
+use super::Kind;
 use crate::api::v1alpha1::{KindPaths, KindScope, ModelKindSpec};
 use path::ModelPath;
 
@@ -24,7 +25,7 @@ pub struct CustomKinds(Arc<Kinds>);
 type Kinds = BTreeMap<(String, String), Vec<CustomKind>>;
 
 /// Where objects of one kind name models.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 struct CustomKind {
     resource: String,
     scope: KindScope,
@@ -60,14 +61,28 @@ pub struct CustomResource {
     pub loads: bool,
 }
 
+/// A kind whose objects lie in namespaces.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamespacedKind<'a> {
+    /// Its API group.
+    pub group: &'a str,
+    /// Its name.
+    pub kind: &'a str,
+    /// The plural names that its rows give it, which is one, as a rule.
+    pub resources: BTreeSet<&'a str>,
+    /// The versions that its paths were written for.
+    pub versions: BTreeSet<&'a str>,
+}
+
+static KNOWN_KINDS: LazyLock<CustomKinds> = LazyLock::new(|| {
+    let mut kinds = Kinds::new();
+    known().iter().for_each(|spec| add(&mut kinds, spec));
+    CustomKinds(Arc::new(kinds))
+});
+
 impl CustomKinds {
     /// The kinds that are known, and those that were added. One that is added for a known kind adds to it.
     pub fn with<'a>(added: impl IntoIterator<Item = &'a ModelKindSpec>) -> Self {
-        static KNOWN_KINDS: LazyLock<CustomKinds> = LazyLock::new(|| {
-            let mut kinds = Kinds::new();
-            known().iter().for_each(|spec| add(&mut kinds, spec));
-            CustomKinds(Arc::new(kinds))
-        });
         let mut kinds = KNOWN_KINDS.clone();
         added.into_iter().for_each(|spec| add(Arc::make_mut(&mut kinds.0), spec));
         kinds
@@ -98,6 +113,43 @@ impl CustomKinds {
             }
         }
         resources.into_values().collect()
+    }
+
+    /// The kinds whose objects lie in namespaces, each once.
+    pub fn namespaced(&self) -> impl Iterator<Item = NamespacedKind<'_>> {
+        let namespaced = |rows: &Vec<CustomKind>| rows.iter().all(|row| row.scope == KindScope::Namespaced);
+        self.0.iter().filter(move |(_, rows)| namespaced(rows)).map(|((group, kind), rows)| NamespacedKind {
+            group,
+            kind,
+            resources: rows.iter().map(|row| row.resource.as_str()).collect(),
+            versions: rows.iter().flat_map(|row| &row.versions).map(String::as_str).collect(),
+        })
+    }
+
+    /// Whether two sets of kinds are one and the same.
+    pub fn is_same(&self, other: &CustomKinds) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    /// Whether objects of a kind are read as they would be by another set of kinds.
+    pub fn reads_as(&self, other: &CustomKinds, group: &str, kind: &str) -> bool {
+        self.of(group, kind) == other.of(group, kind)
+    }
+
+    /// Whether a kind is known without a `ModelKind`.
+    pub fn is_known(group: &str, kind: &str) -> bool {
+        KNOWN_KINDS.contains(group, kind)
+    }
+
+    /// Whether the name of a kind means the one of this group where no group is given: no built-in kind has it, and among
+    /// those that are known, or failing that among those that were added, it is the only one.
+    pub fn means(&self, group: &str, kind: &str) -> bool {
+        let groups = |kinds: &CustomKinds| -> Vec<String> {
+            kinds.0.keys().filter(|(_, other)| other == kind).map(|(group, _)| group.clone()).collect()
+        };
+        let known = groups(&KNOWN_KINDS);
+        let candidates = if known.is_empty() { groups(self) } else { known };
+        !Kind::ALL.iter().any(|built_in| built_in.as_str() == kind) && candidates == [group]
     }
 
     fn of(&self, group: &str, kind: &str) -> &[CustomKind] {
@@ -177,10 +229,42 @@ mod tests {
                 "loadsIntoRunningPods": true, "paths": {"uris": ["spec.x"]}}"#,
         );
         let kinds = CustomKinds::with([&own, &more]);
+        let all: Vec<NamespacedKind<'_>> = kinds.namespaced().collect();
+        assert!(all.iter().any(|it| it.kind == "Server") && all.iter().all(|it| it.kind != "LocalModelCache"));
+        assert!(!kinds.reads_as(&CustomKinds::default(), "serving.kserve.io", "InferenceService"));
+        assert!(kinds.reads_as(&CustomKinds::default(), "serving.kserve.io", "TrainedModel"));
         assert!(kinds.contains("example.com", "Server") && !CustomKinds::default().contains("example.com", "Server"));
         assert_eq!(kinds.of("serving.kserve.io", "InferenceService").len(), 2);
         let resources = kinds.resources();
         let services: Vec<&CustomResource> = resources.iter().filter(|it| it.resource == "inferenceservices").collect();
         assert!(matches!(services[..], [CustomResource { loads: true, namespaced: true, .. }]), "{services:?}");
+    }
+
+    #[test]
+    fn the_name_of_a_kind_alone_means_one_group_at_most() {
+        let spec = |group: &str, kind: &str| -> ModelKindSpec {
+            let spec =
+                serde_json::json!({ "group": group, "kind": kind, "resource": "x", "paths": { "uris": ["spec.x"] } });
+            serde_json::from_value(spec).unwrap()
+        };
+        let added = [
+            spec("ome.io", "InferenceService"),
+            spec("a.example.com", "Server"),
+            spec("b.example.com", "Server"),
+            spec("a.example.com", "Deployment"),
+            spec("a.example.com", "Agent"),
+        ];
+        let kinds = CustomKinds::with(&added);
+        for (group, kind, expected) in [
+            ("serving.kserve.io", "InferenceService", true),
+            ("ome.io", "InferenceService", false),
+            ("kubeai.org", "Model", false),
+            ("a.example.com", "Server", false),
+            ("a.example.com", "Agent", true),
+            ("a.example.com", "Deployment", false),
+            ("b.example.com", "Agent", false),
+        ] {
+            assert_eq!(kinds.means(group, kind), expected, "{group} {kind}");
+        }
     }
 }

@@ -110,7 +110,8 @@ pub(super) fn declared(container: &AnyContainer<'_>, environment: &Environment) 
         declared.name(too_large(container.at.field("args"), "there are more arguments than can be looked at"));
         return declared;
     }
-    let mut search = Search { container, environment, declared, said: Said::default(), engines: Vec::new() };
+    let mut search =
+        Search { container, environment, declared, said: Said::default(), engines: Vec::new(), handed: None };
     search.container();
     for (at, command) in hooks {
         let words = expanded(command, environment, &at, "command");
@@ -154,6 +155,8 @@ struct Search<'a> {
     said: Said,
     /// The engines that were found.
     engines: Vec<&'static Engine>,
+    /// The engine of an image that is given the words of a shell and no command: its entry point may take them for its own.
+    handed: Option<&'static Engine>,
 }
 
 impl Search<'_> {
@@ -181,6 +184,7 @@ impl Search<'_> {
         let whole = Command { words, variables: Rc::default() };
         let mut leaves = Vec::new();
         let scripted = self.unwrap(whole, 0, image, &mut leaves);
+        self.handed = self.handed.or(image.filter(|_| scripted && !own_command));
         for command in leaves {
             self.said.read.extend(command.words.iter().map(|word| word.text.clone()));
             self.command(&command, image, own_command || scripted);
@@ -316,7 +320,8 @@ impl Search<'_> {
             flags.flat_map(|flag| flag.names).any(|known| is_named(known, name))
         };
         name.starts_with('-')
-            && (self.engines.iter().any(|engine| of(engine, false)) || ENGINES.iter().any(|engine| of(engine, true)))
+            && (self.engines.iter().chain(&self.handed).any(|engine| of(engine, false))
+                || ENGINES.iter().any(|engine| of(engine, true)))
     }
 }
 

@@ -72,6 +72,14 @@ fn cells(cells: &[(Value, &[&str])]) {
     }
 }
 
+/// Kubernetes gives arguments to the entry point of the image, whatever they look like: only a command takes its place.
+#[test]
+fn flags_behind_a_script_that_an_entry_point_may_take_for_its_own_are_not_missed() {
+    let of = |field: &str| json!({ "image": "vllm/vllm-openai:v1", field: ["sh", "-c", "sleep 1", "--model", "acme/llama"] });
+    assert_eq!(said(of("args")), ["?"]);
+    assert_eq!(said(of("command")), [""; 0]);
+}
+
 #[test]
 fn vllm() {
     const IMAGE: &str = "docker.io/vllm/vllm-openai:v0.11.0";

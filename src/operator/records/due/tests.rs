@@ -2,7 +2,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::super::situation::fixture::{at, unread};
 use super::*;
-use crate::api::v1alpha1::{ModelStatus, ModelVerificationStatus, Run};
+use crate::api::v1alpha1::{
+    FindingCode, ModelStatus, ModelVerificationStatus, RefusedCode, Run, UnsignedFiles, VerdictKind,
+};
 use crate::workload::Ids;
 
 fn read(why: Why) -> Next {
@@ -24,9 +26,11 @@ fn verified() -> Situation {
         bytes: 1,
         bundle: None,
         content_verified: true,
+        unsigned: None,
         signature_verified: true,
         other_bundles: vec![],
         allow_symlinks: false,
+        symlinks: Some(0),
         signers: vec![],
         not_before: None,
         signer_expires_at: None,
@@ -59,7 +63,7 @@ type Change = fn(&mut Situation);
 
 #[test]
 fn when_a_record_is_read() {
-    let table: [(&str, Change, Next); 13] = [
+    let table: [(&str, Change, Next); 14] = [
         ("nothing changed", |_| {}, Next::Wait(None)),
         ("a person asks", |s| s.asked = Some("1".into()), read(Why::Asked)),
         ("served already", |s| (s.asked, s.status.reverify) = (Some("1".into()), Some("1".into())), Next::Wait(None)),
@@ -80,6 +84,17 @@ fn when_a_record_is_read() {
                 s.status.models[0].verdict = VerdictKind::Refused;
             },
             read(Why::TrustChanged),
+        ),
+        (
+            "other keys, and only unsigned files are wrong",
+            |s| {
+                s.trust.digest = "sha256:u".into();
+                let model = &mut s.status.models[0];
+                model.verdict = VerdictKind::Refused;
+                model.reason = Some(FindingCode::Refused(RefusedCode::UnsignedFiles));
+                model.unsigned = Some(UnsignedFiles { paths: vec![".git/".into()], more: false });
+            },
+            Next::Read { why: Why::TrustChanged, signature_only: true },
         ),
         ("not valid yet", |s| s.status.models[0].not_before = Some(Time(at(151))), Next::Wait(Some(at(151)))),
         (
@@ -115,11 +130,12 @@ fn a_bundle_that_did_not_suffice_once_is_not_asked_twice() {
 #[test]
 fn what_stands_in_the_way_of_a_read() {
     use UnknownCode::*;
-    let table: [(&str, Change, UnknownCode, bool); 9] = [
+    let table: [(&str, Change, UnknownCode, bool); 10] = [
         ("no claim", |s| s.claim = None, SourceMissing, true),
         ("claim goes", |s| claim(s).deleting = true, SourceMissing, true),
         ("not bound", |s| s.volume = None, SourceMissing, true),
         ("storage", |s| s.not_verifiable = Some("nfs".into()), NotVerifiable, true),
+        ("registry", |s| s.fetch = Fetch::Unlisted("evil.example/a".into()), RegistryUnauthorized, true),
         ("writer", |s| s.store.writers = vec!["ns/loader".into()], BeingWritten, true),
         ("no authority", |s| s.trust.pieces.clear(), TrustUnavailable, false),
         ("large roots", |s| s.trust.pieces[0] = "x".repeat(MAX_TRUST_PIECE_BYTES + 1), TrustUnavailable, false),

@@ -38,6 +38,7 @@ fn ended(situation: &Situation, state: Value) -> Pod {
         path: "llama",
         signature: "volume:",
         bundle: None,
+        fetch: &situation.fetch,
         signature_only: false,
         nonce: NONCE,
         trust: &[],
@@ -75,7 +76,7 @@ type Change = fn(&mut Situation);
 
 #[test]
 fn whatever_changes_the_source_ends_a_run_without_blame() {
-    let table: [(&str, Change); 9] = [
+    let table: [(&str, Change); 10] = [
         ("claim replaced", |s| Arc::make_mut(s.claim.as_mut().unwrap()).uid = "x".into()),
         ("claim gone", |s| s.claim = None),
         ("claim goes", |s| Arc::make_mut(s.claim.as_mut().unwrap()).deleting = true),
@@ -84,6 +85,7 @@ fn whatever_changes_the_source_ends_a_run_without_blame() {
         ("writer", |s| s.store.writers.push("ns/loader".into())),
         ("another store", |s| s.store.name = "store-y".into()),
         ("a Pod waits", |s| s.waits_elsewhere = Some("server".into())),
+        ("registry", |s| s.fetch = Fetch::Unlisted("registry.example.com/a".into())),
         ("new image", |s| s.image = "repo@sha256:11".into()),
     ];
     for (name, change) in table {

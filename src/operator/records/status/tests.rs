@@ -1,6 +1,9 @@
+use std::sync::Arc;
+
 use super::super::situation::Part;
 use super::super::situation::fixture::{at, unread};
 use super::*;
+use crate::policy::IgnoredPaths;
 
 fn report(json: serde_json::Value) -> Report {
     let mut whole = serde_json::json!({ "version": 1, "extent": "Full", "durationMs": 1500 });
@@ -31,6 +34,15 @@ fn refused() -> Report {
         "outcome": outcome, "signatureVerified": true, "contentVerified": false, "modelRoot": ".",
         "modelDigest": digest("a"), "manifestDigest": digest("b"), "files": 3, "bytes": 30,
         "signers": { "who": [{ "kind": "Key", "fingerprint": short("c") }] } }))
+}
+
+fn unsigned() -> Report {
+    let outcome = serde_json::json!({ "verdict": "Refused", "code": "UnsignedFiles", "message": "not signed" });
+    let mut report = refused();
+    report.outcome = serde_json::from_value(outcome).unwrap();
+    report.unsigned = serde_json::from_value(serde_json::json!({ "paths": [".git/"], "more": false })).unwrap();
+    report.symlinks = Some(0);
+    report
 }
 
 fn unreadable() -> Report {
@@ -208,6 +220,50 @@ fn a_look_at_the_bundle_replaces_the_signers_alone() {
     assert_eq!(told, Told::TooLittle);
     assert_eq!(other.status.models, before.status.models);
     assert_eq!(other.status.trust_digest, before.status.trust_digest);
+}
+
+fn ignoring(globs: &[&str]) -> Arc<IgnoredPaths> {
+    let globs: Vec<String> = globs.iter().map(|glob| (*glob).to_owned()).collect();
+    Arc::new(IgnoredPaths::compile(&globs).0)
+}
+
+/// The read that brings the unsigned files is the first: what was known before it says nothing of them.
+#[test]
+fn unsigned_files_count_as_soon_as_they_are_found() {
+    let before = Situation { ignored: vec![ignoring(&[])], ..unread() };
+    let (after, _) = take(running(before, true), &unsigned());
+    assert_eq!(condition(&after, "Verified"), is("False", "UnsignedFiles"));
+}
+
+#[test]
+fn unsigned_files_count_for_nothing_where_every_policy_ignores_them() {
+    let mut situation = read(&unsigned());
+    let model = &situation.status.models[0];
+    assert_eq!((model.verdict, model.content_verified, model.symlinks), (VerdictKind::Refused, false, Some(0)));
+    assert_eq!(model.unsigned.as_ref().map(|unsigned| unsigned.paths.clone()), Some(vec![".git/".to_owned()]));
+    assert_eq!(condition(&situation, "ContentVerified"), is("False", "UnsignedFiles"));
+    assert_eq!(condition(&situation, "SignatureVerified"), is("True", "SignatureVerified"));
+    situation.ignored = vec![ignoring(&[".git/**"]), ignoring(&[])];
+    assert_eq!(condition(&situation, "Verified"), is("False", "UnsignedFiles"), "one of two policies says so");
+    situation.ignored = vec![ignoring(&[".git/**"])];
+    for kind in ["ContentVerified", "SignatureVerified", "Verified"] {
+        assert_eq!(condition(&situation, kind), is("True", kind), "policies say so");
+    }
+    assert_eq!(models_now(&situation, at(120))[0].verdict, VerdictKind::Verified);
+    assert_eq!(settled(&situation, at(120)).models[0].verdict, VerdictKind::Refused, "the facts stay what they are");
+    let mut written = situation.clone();
+    written.store.epoch = 1;
+    assert_eq!(condition(&written, "Verified"), is("Unknown", "NotVerifiedYet"));
+    let mut other = read(&refused());
+    other.ignored = vec![ignoring(&["**/*.md"])];
+    assert_eq!(condition(&other, "Verified"), is("False", "ContentMismatch"));
+
+    situation.trust.digest = "sha256:u".into();
+    let mut look = verified("d");
+    (look.extent, look.content_verified) = (Extent::SignatureOnly, None);
+    let (after, told) = take(running(situation, true), &look);
+    assert_eq!((told, after.status.models[0].verdict), (Told::Signers, VerdictKind::Refused));
+    assert_eq!(after.status.models[0].signers[0].fingerprint, Some(digest("d")));
 }
 
 #[test]

@@ -7,7 +7,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::json;
 
 use super::*;
-use crate::decision::fixture::now;
+use crate::decision::fixture::{model_policy, now};
+use crate::policy::TrustSources;
 use world::{BATCH, TEAM, World, held, replica};
 
 fn waits(world: &World, pod: &Pod, replicas: &[Replica]) -> Option<&'static str> {
@@ -72,6 +73,25 @@ fn a_writer_waits_for_whoever_can_start_a_container_on_the_same_storage() {
     ] {
         assert_eq!(waits_for(policy, other), expected, "{what}");
     }
+}
+
+#[test]
+fn a_policy_of_a_namespace_holds_back_the_writers_of_that_namespace_alone() {
+    let report = json!({ "content": { "whileServing": "Report" } });
+    let waits_for = |writer: Pod, reader: Pod| {
+        let mut world = World::under(report.clone());
+        let exclusive = model_policy("ours", json!({ "content": { "whileServing": "Exclusive" } }));
+        world.base.policies = world.base.policies.and_namespaced([&exclusive], &TrustSources::default());
+        let writer = world.add(held(writer));
+        world.add(reader);
+        nobody_serves(&world.snapshot(), &writer).err().map(|waits| waits.as_str())
+    };
+    let of_team = || World::writer("loader", TEAM, "models");
+    let of_batch = || World::writer("loader", BATCH, "staging");
+    assert_eq!(waits_for(of_team(), World::reader("chat", TEAM, "models")), Some("Serving"));
+    assert_eq!(waits_for(of_team(), World::reader("chat", BATCH, "staging")), Some("Serving"), "it says so to its own");
+    assert_eq!(waits_for(of_batch(), World::reader("chat", TEAM, "models")), None, "a tenant holds nobody else back");
+    assert_eq!(waits_for(of_batch(), World::reader("chat", BATCH, "staging")), None, "it is not about either");
 }
 
 #[test]
