@@ -88,10 +88,12 @@ func fillNamespaces(c *cluster, size scale) {
 		labels := object{"tier": "production", "team": namespace(at)}
 		c.create("/api/v1/namespaces", object{"metadata": object{"name": namespace(at), "labels": labels}})
 	})
-	// The same again for Pods that nobody asks the webhook about.
-	c.create("/api/v1/namespaces", object{"metadata": named("unwatched")})
+	// The same again for Pods about which nobody is asked, or the no-op.
+	for _, name := range []string{unwatched, noopSpace} {
+		c.create("/api/v1/namespaces", object{"metadata": named(name)})
+	}
 	deadline := time.Now().Add(time.Minute)
-	for _, name := range []string{namespace(size.namespaces - 1), "unwatched"} {
+	for _, name := range []string{namespace(size.namespaces - 1), unwatched, noopSpace} {
 		for {
 			code, _ := c.call("GET", "/api/v1/namespaces/"+name+"/serviceaccounts/default", "application/json", nil)
 			if code == http.StatusOK {

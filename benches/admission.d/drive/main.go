@@ -5,7 +5,7 @@
 //	drive memory OURS
 //	drive start OURS
 //	drive compare OURS NOOP
-//	drive dry-run OURS
+//	drive dry-run OURS NOOP
 //
 // Ours is a command with its arguments, in one word, separated by spaces.
 package main
@@ -46,10 +46,10 @@ func main() {
 	case len(words) == 3 && words[0] == "compare":
 		noop := newTarget(noopAddress, *certificate, false)
 		print(compare(ours, noop, size, strings.Fields(words[1]), strings.Fields(words[2]), lasting, *rounds))
-	case len(words) == 2 && words[0] == "dry-run":
-		print(dryRun(ours, size, strings.Fields(words[1]), *certificate, *rounds))
+	case len(words) == 3 && words[0] == "dry-run":
+		print(dryRun(ours, size, strings.Fields(words[1]), strings.Fields(words[2]), *certificate, *rounds))
 	default:
-		fail("usage: drive [FLAGS] fill STAGE | memory OURS | start OURS | compare OURS NOOP | dry-run OURS")
+		fail("usage: drive [FLAGS] fill STAGE | memory OURS | start OURS | compare OURS NOOP | dry-run OURS NOOP")
 	}
 }
 
@@ -129,17 +129,21 @@ func compare(t, noop target, size scale, words, noopWords []string, lasting time
 
 type dryRunFigures struct {
 	Without float64 `json:"without_ms"`
-	With    float64 `json:"with_ms"`
+	Noop    float64 `json:"noop_ms"`
+	Ours    float64 `json:"ours_ms"`
 }
 
-func dryRun(t target, size scale, words []string, certificate string, count int) dryRunFigures {
-	ours := start("ours.log", words...)
+func dryRun(t target, size scale, words, noopWords []string, certificate string, count int) dryRunFigures {
+	ours, other := start("ours.log", words...), start("noop.log", noopWords...)
 	defer ours.stop()
+	defer other.stop()
 	ours.ready(t, size)
 	c := connect()
-	register(c, t.address, certificate)
-	without, with := dryRuns(c, count)
-	return dryRunFigures{without, with}
+	elsewhere := []string{"kube-system", ourNamespace, unwatched, noopSpace}
+	register(c, "noop", noopAddress, certificate, object{"operator": "In", "values": []string{noopSpace}})
+	register(c, "weighbridge", t.address, certificate, object{"operator": "NotIn", "values": elsewhere})
+	waitForWebhooks(c)
+	return dryRuns(c, count)
 }
 
 // ready waits for the first right answers.

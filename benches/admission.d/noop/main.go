@@ -21,6 +21,7 @@ func main() {
 	key := flag.String("tls-key", "", "a PEM file with its key")
 	flag.Parse()
 	http.HandleFunc("POST /validate", allow)
+	http.HandleFunc("POST /mutate", allow)
 	log.Fatal(http.ListenAndServeTLS(*listen, *certificate, *key, nil))
 }
 
