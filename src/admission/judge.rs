@@ -17,7 +17,8 @@ use crate::index::Snapshot;
 use crate::workload::{CustomKinds, Extract, ModelUse, Source};
 
 /// How long a request waits for the watches to bring a namespace or claim that was made just before it, or for a replica
-/// that has just started to be sure of what it knows; for one that has read nothing yet it waits longer. Watches are behind by a few milliseconds, as a rule; half a second is what a person who applies a folder of files does not notice.
+/// that has just started to be sure of what it knows; for one that has read nothing yet it waits longer. Watches are behind
+/// by a few milliseconds, as a rule; half a second is what a person who applies a folder of files does not notice.
 const INDEX_WAIT: Duration = Duration::from_millis(500);
 
 /// How many records a namespace may have before the webhook asks for no more of them. A person who has 256 model folders
@@ -55,25 +56,22 @@ impl Judge {
         Judge { decide, ..self }
     }
 
-    /// The custom resources that are judged. Waits a moment for a kind that was just added: the API server may have been
-    /// told to ask about it before the watches bring it.
-    pub(super) async fn kinds_with(&self, request: &Request, deadline: Instant) -> CustomKinds {
+    /// The custom resources that are judged, if the request may be about one. Waits a moment for a kind that was just
+    /// added: the API server may have been told to ask about it before the watches bring it.
+    pub(super) async fn kinds_with(&self, request: &Request, deadline: Instant) -> Result<CustomKinds, Rejection> {
+        if request.known_kind().is_none() {
+            self.index(request.namespace(), deadline).await?;
+        }
         let patience = deadline.min(Instant::now() + INDEX_WAIT);
         let knows = |snapshot: &Snapshot| triage::is_judged(request, &snapshot.kinds);
-        match self.wait(patience, knows).await {
-            Some(snapshot) => snapshot.kinds.clone(),
-            None => self.snapshots.borrow().kinds.clone(),
-        }
+        let snapshot = self.wait(patience, knows).await;
+        Ok(snapshot.unwrap_or_else(|| self.now()).kinds.clone())
     }
 
     /// Decides about an object, before `deadline`.
     pub(super) async fn judge(&self, extract: &Extract, deadline: Instant) -> Result<Judged, Rejection> {
         let namespace = &extract.subject.namespace;
-        // Whoever asks a replica that is not ready yet gets no wrong answer for it, only a late one.
-        let index_due = deadline.checked_sub(INDEX_WAIT).unwrap_or(deadline);
-        if self.wait(index_due, |snapshot| snapshot.version > 0).await.is_none() {
-            return Err(not_observed(namespace));
-        }
+        self.index(namespace, deadline).await?;
         let patience = deadline.min(Instant::now() + INDEX_WAIT);
         // A cluster-scoped object lies in none.
         let knows = |snapshot: &Snapshot| namespace.is_empty() || snapshot.evidence.namespaces.contains_key(namespace);
@@ -95,6 +93,15 @@ impl Judge {
         Ok(judged((self.decide)(&snapshot, extract, (self.clock)()), extract, &snapshot))
     }
 
+    /// Waits for the first snapshot, and leaves time for what comes after. Whoever asks a replica that is not ready yet gets
+    /// no wrong answer for it, only a late one.
+    async fn index(&self, namespace: &str, deadline: Instant) -> Result<(), Rejection> {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let due = deadline.checked_sub(INDEX_WAIT.min(left / 2)).unwrap_or(deadline);
+        let begun = self.wait(due, |snapshot| snapshot.version > 0).await;
+        begun.map(drop).ok_or_else(|| not_observed(namespace))
+    }
+
     fn now(&self) -> Arc<Snapshot> {
         Arc::clone(&self.snapshots.borrow())
     }
@@ -109,7 +116,8 @@ impl Judge {
 }
 
 fn not_observed(namespace: &str) -> Rejection {
-    let text = format!("namespace {namespace} has not reached this replica of the webhook yet — try again");
+    let what = if namespace.is_empty() { "the cluster".to_owned() } else { format!("namespace {namespace}") };
+    let text = format!("{what} has not reached this replica of the webhook yet — try again");
     Rejection::new(RequestCode::NotObservedYet, text)
 }
 

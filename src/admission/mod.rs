@@ -48,7 +48,7 @@ use answer::{Answer, Rejection};
 use judge::{Judge, Judged};
 use metrics::Measured;
 use review::{Deadline, Request};
-use triage::{Pass, Triage, triage};
+use triage::{Pass, Triage, passes_unseen, triage};
 
 /// What the webhook is told.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -96,8 +96,11 @@ impl Webhook {
     /// Judges what a review is about, if it is about anything that could change which models run.
     async fn look(&self, request: &Request, deadline: Deadline) -> Result<Looked, Rejection> {
         let inner = &*self.0;
-        let kinds = inner.judge.kinds_with(request, deadline.at).await;
-        let extract = match triage(request, &inner.settings.namespace, &kinds)? {
+        if let Some(why) = passes_unseen(request, &inner.settings.namespace) {
+            return Ok(Looked::Passed(why));
+        }
+        let kinds = inner.judge.kinds_with(request, deadline.at).await?;
+        let extract = match triage(request, &kinds)? {
             Triage::Judge(extract) => extract,
             Triage::Pass(why) => return Ok(Looked::Passed(why)),
         };

@@ -419,6 +419,34 @@ async fn a_namespace_that_does_not_come_is_refused() {
     }
 }
 
+/// Which kinds are judged stands in the index too.
+#[tokio::test(start_paused = true)]
+async fn a_custom_resource_waits_for_the_index_and_its_deletion_does_not() {
+    let scene = Scene::with(Arc::new(Snapshot::default()));
+    let kind = json!({ "group": "serving.example.com", "version": "v1", "kind": "Server" });
+    let review = with(recorded!("deployment-create"), "/request/kind", kind.clone());
+    let began = Instant::now();
+    let response = scene.review(&review).await;
+    assert!(response["status"]["message"].as_str().unwrap().ends_with("[NotObservedYet]"), "{response}");
+    assert_eq!(began.elapsed().as_millis() / 100, 40, "until no index can come in time");
+    let began = Instant::now();
+    assert!(scene.allows(&with(recorded!("pod-delete"), "/request/kind", kind)).await);
+    assert!(began.elapsed().is_zero());
+}
+
+/// Of a time-out that is short, half is for the answer, and half of the rest for what comes after the index.
+#[tokio::test(start_paused = true)]
+async fn a_short_time_out_waits_for_the_index_too() {
+    let scene = Scene::with(Arc::new(Snapshot::default()));
+    let review = recorded!("pod-create").to_string();
+    let (answer, ()) = tokio::join!(scene.post("/validate?timeout=1s", review), async {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        scene.snapshots.send_replace(snapshot(&["serving"], &["models"]));
+    });
+    let response = json_of(answer).await["response"].clone();
+    assert!(response["status"]["message"].as_str().unwrap().contains("[Unsigned]"), "{response}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_namespace_or_claim_that_comes_is_waited_for() {
     let scene = Scene::with(Arc::new(Snapshot::default()));

@@ -65,18 +65,21 @@ pub(super) fn is_judged(request: &Request, kinds: &CustomKinds) -> bool {
     request.known_kind().is_some() || kinds.contains(&request.kind.group, &request.kind.kind)
 }
 
-/// Looks at what a review is about. `kinds` are the custom resources that are judged.
-pub(super) fn triage(request: &Request, own_namespace: &str, kinds: &CustomKinds) -> Result<Triage, Rejection> {
-    let (operation, namespace) = (request.operation(), request.namespace());
-    if operation == Operation::Delete {
-        return Ok(Triage::Pass(Pass::Deleting));
+/// Why nothing is judged, whatever the object is and whichever kinds there are.
+pub(super) fn passes_unseen(request: &Request, own_namespace: &str) -> Option<Pass> {
+    let namespace = request.namespace();
+    if request.operation() == Operation::Delete {
+        Some(Pass::Deleting)
+    } else if EXEMPT_NAMESPACES.contains(&namespace) || namespace == own_namespace {
+        Some(Pass::Exempt)
+    } else {
+        matches!(request.sub_resource(), "status" | "scale" | "resize").then_some(Pass::SubResource)
     }
-    if EXEMPT_NAMESPACES.contains(&namespace) || namespace == own_namespace {
-        return Ok(Triage::Pass(Pass::Exempt));
-    }
-    if matches!(request.sub_resource(), "status" | "scale" | "resize") {
-        return Ok(Triage::Pass(Pass::SubResource));
-    }
+}
+
+/// Looks at what a review is about that does not pass unseen. `kinds` are the custom resources that are judged.
+pub(super) fn triage(request: &Request, kinds: &CustomKinds) -> Result<Triage, Rejection> {
+    let operation = request.operation();
     let unsupported = || {
         let what = format!("{} {}/{}", request.operation().as_str(), request.kind.kind, request.sub_resource());
         let text =

@@ -1,12 +1,18 @@
 //! One kind, followed: listed once, then watched for as long as the process lives.
 //!
+//! A list comes as the beginning of a watch ([KEP-3157]), out of the API server's memory; where the server does not do
+//! that, in pages. All pages of custom resources but the first it may read from etcd, which takes three times as long.
+//!
 //! Receives an [`Api`] and a sink; promises that the sink sees a [`Event::Reset`] before anything else, every change
 //! after that, and an [`Event::Alive`] for each bookmark and each watch that begins; never gives up unless the sink says
 //! so, and never reports life that it did not see.
 //!
 //! kube-runtime's `watcher` does the same but keeps bookmarks to itself, and a bookmark (about one a minute) is the only
 //! sign that tells a quiet cluster from a dead connection.
+//!
+//! [KEP-3157]: https://github.com/kubernetes/enhancements/tree/master/keps/sig-api-machinery/3157-watch-list
 
+use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::ops::ControlFlow;
 use std::time::Duration;
@@ -28,6 +34,15 @@ const SILENCE: Duration = Duration::from_secs(75);
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
 /// HTTP status of a resource version that the server no longer knows.
 const GONE: u16 = 410;
+/// HTTP statuses of a server that was asked for a list as the beginning of a watch and has no such thing: one that knows
+/// the parameters and has the feature off, and one behind which another API server takes them for nonsense.
+const NO_STREAMED_LISTS: [u16; 2] = [422, 400];
+/// How long a server that streams a list may take between two objects. One that has never heard of such lists begins a
+/// watch that says nothing of their end. The API server waits up to 3 s until it has caught up with etcd
+/// (`blockTimeout` in its cacher).
+const LIST_SILENCE: Duration = Duration::from_secs(10);
+/// On the bookmark after the last object of a list that is streamed.
+const END_OF_LIST: &str = "k8s.io/initial-events-end";
 /// Seconds after which the server ends a watch, so that a connection that fails in one direction alone is replaced.
 const WATCH_TIMEOUT_SECONDS: u32 = 290;
 
@@ -115,10 +130,11 @@ where
     let client = api.into_client();
     loop {
         let step = match &mut version {
-            None => list(&client, &request, &scope, &mut sink).await.map(|(objects, listed)| {
-                sink.take(Event::Reset(objects));
-                Next::Watch(listed)
-            }),
+            None => match stream_list(&client, &request, &scope, &mut sink).await {
+                Ok(None) => list(&client, &request, &scope, &mut sink).await,
+                Ok(Some(next)) => Ok(next),
+                Err(error) => Err(error),
+            },
             Some(from) => watch(&client, &request, &scope, from, &mut sink).await,
         };
         match step {
@@ -167,12 +183,58 @@ impl<'de, K: DeserializeOwned> Deserialize<'de> for Unmanaged<K> {
     }
 }
 
-async fn list<K, S>(
+/// Has the server send all objects as the beginning of a watch, until it says that these were all. Nothing if it does not
+/// do that.
+async fn stream_list<K, S>(
     client: &Client,
     request: &Request,
     scope: &Scope,
     sink: &mut S,
-) -> kube::Result<(Vec<S::Kept>, String)>
+) -> kube::Result<Option<Next>>
+where
+    K: Resource + Clone + Debug + DeserializeOwned,
+    S: Sink<K>,
+{
+    // From no version on: as recent as a read from etcd.
+    let params = WatchParams { send_initial_events: true, ..watch_params(scope) };
+    let request = request.watch(&params, "").map_err(kube::Error::BuildRequest)?;
+    let mut stream = match client.request_events::<Unmanaged<K>>(request).await {
+        Ok(stream) => stream.boxed(),
+        Err(kube::Error::Api(status)) if NO_STREAMED_LISTS.contains(&status.code) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    // What the server knew when it began may change before it has sent all.
+    let mut objects = BTreeMap::new();
+    let key = |object: &K| (object.meta().namespace.clone(), object.meta().name.clone());
+    sink.listing();
+    loop {
+        let Ok(next) = tokio::time::timeout(LIST_SILENCE, stream.try_next()).await else {
+            debug!(kind = std::any::type_name::<K>(), "a list that was to be streamed does not end; listing in pages");
+            return Ok(None);
+        };
+        match next? {
+            Some(WatchEvent::Added(Unmanaged(object)) | WatchEvent::Modified(Unmanaged(object))) => {
+                objects.insert(key(&object), sink.keep(object));
+            }
+            Some(WatchEvent::Deleted(Unmanaged(object))) => {
+                objects.remove(&key(&object));
+            }
+            Some(WatchEvent::Bookmark(bookmark)) if bookmark.metadata.annotations.contains_key(END_OF_LIST) => {
+                sink.take(Event::Reset(objects.into_values().collect()));
+                return Ok(Some(Next::Watch(bookmark.metadata.resource_version)));
+            }
+            Some(WatchEvent::Bookmark(_)) => {}
+            Some(WatchEvent::Error(status)) => {
+                debug!(code = status.code, message = %status.message, "a list was ended; listing again");
+                return Ok(Some(Next::List));
+            }
+            None => return Ok(None),
+        }
+    }
+}
+
+/// Asks for all objects page by page.
+async fn list<K, S>(client: &Client, request: &Request, scope: &Scope, sink: &mut S) -> kube::Result<Next>
 where
     K: Clone + Debug + DeserializeOwned,
     S: Sink<K>,
@@ -191,8 +253,21 @@ where
         objects.extend(page.items.into_iter().map(|Unmanaged(object)| sink.keep(object)));
         match page.metadata.continue_.filter(|token| !token.is_empty()) {
             Some(token) => params.continue_token = Some(token),
-            None => return Ok((objects, page.metadata.resource_version.unwrap_or_default())),
+            None => {
+                sink.take(Event::Reset(objects));
+                return Ok(Next::Watch(page.metadata.resource_version.unwrap_or_default()));
+            }
         }
+    }
+}
+
+fn watch_params(scope: &Scope) -> WatchParams {
+    WatchParams {
+        label_selector: scope.labels.clone(),
+        field_selector: scope.fields.clone(),
+        timeout: Some(WATCH_TIMEOUT_SECONDS),
+        bookmarks: true,
+        send_initial_events: false,
     }
 }
 
@@ -208,14 +283,7 @@ where
     K: Resource + Clone + Debug + DeserializeOwned,
     S: Sink<K>,
 {
-    let params = WatchParams {
-        label_selector: scope.labels.clone(),
-        field_selector: scope.fields.clone(),
-        timeout: Some(WATCH_TIMEOUT_SECONDS),
-        bookmarks: true,
-        ..WatchParams::default()
-    };
-    let request = request.watch(&params, version).map_err(kube::Error::BuildRequest)?;
+    let request = request.watch(&watch_params(scope), version).map_err(kube::Error::BuildRequest)?;
     let mut stream = match client.request_events::<Unmanaged<K>>(request).await {
         Ok(stream) => stream.boxed(),
         Err(kube::Error::Api(status)) if status.code == GONE => return Ok(Next::List),
@@ -257,8 +325,107 @@ where
 mod tests {
     use super::*;
     use k8s_openapi::api::core::v1::Pod;
+    use std::convert::Infallible;
+    use std::sync::mpsc;
+
+    use axum::http::{Request as HttpRequest, Response};
+    use k8s_openapi::api::core::v1::ConfigMap;
+    use kube::ResourceExt as _;
+    use kube::client::Body;
     use kube::core::DynamicObject;
     use serde_json::json;
+
+    /// What a server answers to a query.
+    type Answer = fn(&str) -> (u16, String);
+
+    fn event(kind: &str, name: &str, data: &str) -> String {
+        let object = json!({ "metadata": { "name": name, "namespace": "ns" }, "data": { "x": data } });
+        format!("{}\n", json!({ "type": kind, "object": object }))
+    }
+
+    fn end_of_list(version: &str) -> String {
+        let metadata = json!({ "resourceVersion": version, "annotations": { END_OF_LIST: "true" } });
+        let object = json!({ "kind": "ConfigMap", "apiVersion": "v1", "metadata": metadata });
+        format!("{}\n", json!({ "type": "BOOKMARK", "object": object }))
+    }
+
+    /// Names and data of the objects that the first list has, and the version that is watched from then on.
+    async fn first_list(answer: Answer) -> (Vec<(String, String)>, String) {
+        let (asked, queries) = mpsc::channel();
+        let service = tower::service_fn(move |request: HttpRequest<Body>| {
+            let query = request.uri().query().unwrap_or_default().to_owned();
+            let (status, body) = answer(&query);
+            asked.send(query).unwrap();
+            let response = Response::builder().status(status).body(Body::from(body.into_bytes())).unwrap();
+            std::future::ready(Ok::<_, Infallible>(response))
+        });
+        let api = Api::<ConfigMap>::all(Client::new(service, "default"));
+        let (told, events) = mpsc::channel();
+        let keep = |it: ConfigMap| (it.name_any(), it.data.unwrap_or_default()["x"].clone());
+        let take = move |event| told.send(event).unwrap();
+        let asks_from = |query: &str| Some(query.split_once("resourceVersion=")?.1.split('&').next()?.to_owned());
+        let version = tokio::task::spawn_blocking(move || {
+            let mut queries = queries.iter().filter_map(|query| asks_from(&query));
+            queries.find(|version| !version.is_empty()).unwrap()
+        });
+        let version = tokio::select! {
+            () = follow(api, Scope::default(), (keep, take)) => unreachable!("it goes on for ever"),
+            version = version => version.unwrap(),
+        };
+        match events.try_recv().unwrap() {
+            Event::Reset(objects) => (objects, version),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn pair(name: &str, data: &str) -> (String, String) {
+        (name.to_owned(), data.to_owned())
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_list_is_the_beginning_of_a_watch() {
+        let (objects, version) = first_list(|query| {
+            let listed = [
+                event("ADDED", "a", "1"),
+                event("ADDED", "b", "1"),
+                event("MODIFIED", "a", "2"),
+                event("DELETED", "b", "1"),
+                event("ADDED", "c", "1"),
+                end_of_list("7"),
+            ];
+            (200, if query.contains("sendInitialEvents=true") { listed.concat() } else { String::new() })
+        })
+        .await;
+        assert_eq!((objects, version.as_str()), (vec![pair("a", "2"), pair("c", "1")], "7"));
+    }
+
+    /// Two pages of one object each.
+    fn pages(query: &str) -> (u16, String) {
+        let page = |name: &str, more: &str| {
+            let items = [json!({ "metadata": { "name": name }, "data": { "x": "1" } })];
+            let metadata = json!({ "resourceVersion": "5", "continue": more });
+            json!({ "kind": "ConfigMapList", "apiVersion": "v1", "metadata": metadata, "items": items }).to_string()
+        };
+        let page = if query.contains("continue=more") { page("b", "") } else { page("a", "more") };
+        (200, if query.contains("watch=true") { String::new() } else { page })
+    }
+
+    /// One says so; another has never heard of such lists, and watches.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_server_that_streams_no_lists_is_asked_for_pages() {
+        let says_so: Answer = |query| {
+            let status = json!({ "kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 422 });
+            if query.contains("sendInitialEvents") { (422, status.to_string()) } else { pages(query) }
+        };
+        let watches: Answer = |query| match query.contains("sendInitialEvents") {
+            true => (200, event("ADDED", "a", "1")),
+            false => pages(query),
+        };
+        for answer in [says_so, watches] {
+            let (objects, version) = first_list(answer).await;
+            assert_eq!((objects, version.as_str()), (vec![pair("a", "1"), pair("b", "1")], "5"));
+        }
+    }
 
     #[test]
     fn no_object_ends_the_watch_by_the_times_in_its_managed_fields() {
