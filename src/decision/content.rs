@@ -385,26 +385,28 @@ fn model_is_sound(
         fix: fix.to_owned(),
         detail: model.detail,
     };
-    match (model.verdict, model.reason) {
-        (VerdictKind::Verified, _) if model.content_verified && model.signature_verified => {
+    match (model.verdict, model.reason, &model.unsigned) {
+        (VerdictKind::Verified, ..) if model.content_verified && model.signature_verified => {
             links_are_allowed(policy, model)
         }
-        (VerdictKind::Refused, Some(FindingCode::Refused(code))) if is_intact(model) && !policy.ignored.is_empty() => {
-            unsigned_is_ignored(policy, model, code).and_then(|()| links_are_allowed(policy, model))
+        (VerdictKind::Refused, _, Some(unsigned)) if is_intact(model) && !policy.ignored.is_empty() => {
+            let ignored = beside::check_unsigned(&policy.ignored, unsigned);
+            ignored.map_err(|(code, finding)| Obstacle::refused(code, finding))?;
+            links_are_allowed(policy, model)
         }
-        (VerdictKind::Refused, Some(FindingCode::Refused(RefusedCode::UntrustedSigner)))
+        (VerdictKind::Refused, Some(FindingCode::Refused(RefusedCode::UntrustedSigner)), _)
             if was_listed_since(scene, policy, record) =>
         {
             Err(listed_since())
         }
-        (VerdictKind::Refused, Some(FindingCode::Refused(RefusedCode::UntrustedSigner))) => {
+        (VerdictKind::Refused, Some(FindingCode::Refused(RefusedCode::UntrustedSigner)), _) => {
             let code = RefusedCode::UntrustedSigner;
             Err(Obstacle::refused(code, finding("no listed signer signed it", &authorities::advice(policy))))
         }
-        (VerdictKind::Refused, Some(FindingCode::Refused(code))) => {
+        (VerdictKind::Refused, Some(FindingCode::Refused(code)), _) => {
             Err(Obstacle::refused(code, finding("the model was refused when it was read", remedy(code.into()))))
         }
-        (VerdictKind::Unknown, Some(FindingCode::Unknown(code))) => {
+        (VerdictKind::Unknown, Some(FindingCode::Unknown(code)), _) => {
             let finding = finding("it could not be read", remedy(code.into()));
             Err(Obstacle { code: code.into(), finding })
         }
@@ -413,15 +415,6 @@ fn model_is_sound(
             Err(Obstacle::unknown(code, "what was found when it was read cannot be understood", remedy(code.into())))
         }
     }
-}
-
-fn unsigned_is_ignored(policy: &CompiledPolicy, model: &ModelStatus, code: RefusedCode) -> Result<(), Obstacle> {
-    let Some(unsigned) = &model.unsigned else {
-        let finding =
-            Finding { what: "files in it are not signed".into(), fix: remedy(code.into()).into(), detail: None };
-        return Err(Obstacle::refused(code, finding));
-    };
-    beside::check_unsigned(&policy.ignored, unsigned).map_err(|(code, finding)| Obstacle::refused(code, finding))
 }
 
 fn links_are_allowed(policy: &CompiledPolicy, model: &ModelStatus) -> Result<(), Obstacle> {

@@ -44,21 +44,22 @@ pub(super) fn check(
     let both_allow = request.links == Links::Follow && statement.serialization.allow_symlinks;
     let links = if both_allow { Links::Follow } else { Links::Refuse };
     let rules = rules(statement, request);
-    let stray = RefCell::new(Names::default());
+    let (stray, stray_links) = (RefCell::new(Names::default()), RefCell::new(Names::default()));
     let tree = match &located.single {
         Some(file) => single_file(&located.folder, file)?,
         None => walk(&located.folder, links, &|visit| {
             let leaves_out = leaves_out(visit, located, bundles, manifest, &rules, &request.place);
-            if !leaves_out && is_stray(visit, manifest) {
-                stray.borrow_mut().add(visit.name.as_str());
-                return true;
+            let is_stray = !leaves_out && is_stray(visit, manifest);
+            if is_stray {
+                let kin = if visit.kind == Kind::Link { &stray_links } else { &stray };
+                kin.borrow_mut().add(visit.name.as_str());
             }
-            leaves_out
+            leaves_out || is_stray
         })?,
     };
     read.links = Some(tree.links);
-    let stray = stray.into_inner();
-    read.left_out = tree.left_out.without(&stray);
+    let (stray, stray_links) = (stray.into_inner(), stray_links.into_inner());
+    read.left_out = tree.left_out.without(&stray).without(&stray_links);
     let name_as_listed = |name: &ResourceName| match &located.single {
         Some(file) => manifest.single_file(file.as_str()).unwrap_or(file).clone(),
         None => name.clone(),
@@ -67,9 +68,11 @@ pub(super) fn check(
         tree.files.into_iter().partition(|file| manifest.lists(&name_as_listed(&file.name)));
     let mut extra = tree.unsignable;
     stray.iter().for_each(|name| extra.add(name));
+    stray_links.iter().for_each(|name| extra.add(&as_folder(name)));
     (others.iter().filter(|file| !rules.ignores(&file.name))).for_each(|file| extra.add(file.name.as_str()));
-    if request.place == Place::Cluster && may_lead_astray(&extra, &read.left_out) {
-        tree.folder_links.iter().for_each(|name| extra.add(name));
+    let is_laptop = matches!(request.place, Place::Laptop { .. });
+    if !is_laptop && may_lead_astray(&extra, &read.left_out) {
+        tree.folder_links.iter().for_each(|name| extra.add(&as_folder(name)));
         read.left_out = std::mem::take(&mut read.left_out).without(&tree.folder_links);
     }
 
@@ -94,6 +97,12 @@ pub(super) fn check(
         read.unsigned = mismatch.is_unsigned_only().then(|| unsigned::told(manifest, &mismatch.unsigned));
         mismatch.into()
     })
+}
+
+/// A symbolic link among what is not signed: a server finds behind it whatever the folder holds to which it leads, and so
+/// it is let be only where a folder of its name would be, with all that it can hold.
+fn as_folder(link: &str) -> String {
+    format!("{link}/")
 }
 
 /// Whether a link to a folder could give what is not signed another name, which a policy that ignores the folder need not

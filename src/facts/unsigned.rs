@@ -51,9 +51,11 @@ fn top(manifest: &Manifest, name: &str) -> String {
     folders.into_iter().find(unsigned).map_or_else(|| name.to_owned(), |folder| format!("{folder}/"))
 }
 
-/// What a path takes in a report; nothing where it cannot be told as it is.
+/// What a path takes in a report; nothing where it cannot be told as it is. A name that is not UTF-8 has become another one
+/// on its way here, and nobody has looked whether it is a folder.
 fn cost(path: &str) -> Option<usize> {
-    let fit = ResourceName::parse(path.trim_end_matches('/')).is_ok_and(|name| !name.is_root()) && shown(path) == path;
+    let is_name = ResourceName::parse(path.trim_end_matches('/')).is_ok_and(|name| !name.is_root());
+    let fit = is_name && shown(path) == path && !path.contains(char::REPLACEMENT_CHARACTER);
     let json = fit.then(|| serde_json::to_string(path).ok()).flatten()?;
     Some(json.len() + ','.len_utf8())
 }
@@ -99,7 +101,7 @@ mod tests {
         let many: Vec<String> = (0..1000).map(|at| format!("file-{at}")).collect();
         let many = told(&manifest, &names(&many.iter().map(String::as_str).collect::<Vec<_>>()));
         assert!(many.more && !many.paths.is_empty());
-        for odd in ["b\\c", "b\nc", &"x".repeat(81), "\u{202e}b", "\u{fffd}\\"] {
+        for odd in ["b\\c", "b\nc", &"x".repeat(81), "\u{202e}b", "\u{fffd}.md"] {
             let odd = told(&manifest, &names(&[odd, "README.md"]));
             assert_eq!((odd.paths, odd.more), (vec!["README.md".to_owned()], true));
         }

@@ -1,7 +1,9 @@
 //! What lies in a model unsigned, and links in it: what a read tells of them, and what policies say to that, by
 //! `weighbridge verify --policy` and by `weighbridge check` alike.
 
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
@@ -78,7 +80,7 @@ fn what_lies_in_an_unsigned_folder_is_unsigned_whatever_it_is() {
     mknodat(CWD, model.path("m/.git/fifo"), FileType::Fifo, Mode::RWXU, 0).unwrap();
     let report = read(&model);
     assert_eq!(code(&report), Some(RefusedCode::UnsignedFiles.into()), "{}", message(&report));
-    assert_eq!(told(&report), Some((vec![".git/fifo", ".git/x/link"], false)));
+    assert_eq!(told(&report), Some((vec![".git/fifo", ".git/x/link/"], false)));
     assert_eq!((report.symlinks, report.left_out.first), (Some(0), vec!["model.sig".to_owned()]));
     symlink("b", model.path("m/w/link")).unwrap();
     assert_eq!(code(&read(&model)), Some(RefusedCode::SymlinkNotAllowed.into()), "beside signed files");
@@ -94,10 +96,9 @@ fn links_are_counted_where_the_signer_followed_them() {
     assert_eq!((code(&report), report.symlinks, told(&report)), (None, Some(2), None), "{}", message(&report));
     symlink("a", model.path("m/other")).unwrap();
     let report = read(&model);
-    assert_eq!(told(&report), Some((vec!["folder", "other"], false)), "a link is not signed by what it leads to");
+    assert_eq!(told(&report), Some((vec!["folder/", "other"], false)), "a link is not signed by what it leads to");
 }
 
-/// A policy that trusts the signer, with this to say of the content.
 /// Else a policy that ignores a folder would let it be under any other name.
 #[test]
 fn a_link_to_a_folder_is_unsigned_where_it_may_lead_to_what_is() {
@@ -108,10 +109,46 @@ fn a_link_to_a_folder_is_unsigned_where_it_may_lead_to_what_is() {
     write_files(&model.path("m"), &[".git/generate.py"]);
     symlink(".git", model.path("m/custom_generate")).unwrap();
     let report = read(&model);
-    assert_eq!(told(&report), Some((vec![".git/generate.py", "custom_generate", "folder"], false)));
+    assert_eq!(told(&report), Some((vec![".git/generate.py", "custom_generate/", "folder/"], false)));
     assert_eq!(report.left_out.first, ["model.sig"]);
 }
 
+/// A policy that lets files of a name lie there lets no folder of that name lie there, whatever stands for one.
+#[test]
+fn what_may_be_a_folder_is_let_be_as_a_folder_only() {
+    let notes = json!({ "ignorePaths": [".git/**", "**/*.md"], "allowSymlinks": true });
+    let add: [(&str, fn(&Model)); 4] = [
+        ("content.ignorePaths: docs/x.md/", |model| {
+            fs::create_dir(model.path("m/docs")).unwrap();
+            symlink("/tmp", model.path("m/docs/x.md")).unwrap();
+        }),
+        ("custom_generate.md/", |model| {
+            write_files(&model.path("m"), &[".git/generate.py"]);
+            symlink(".git", model.path("m/custom_generate.md")).unwrap();
+        }),
+        ("more is not signed", |model| {
+            let folder = model.path("m").join(OsStr::from_bytes(b"\xff.md"));
+            fs::create_dir(&folder).unwrap();
+            fs::write(folder.join("model.py"), "x").unwrap();
+        }),
+        ("more is not signed", |model| fs::write(model.path("m").join(OsStr::from_bytes(b"\xff.md")), "x").unwrap()),
+    ];
+    for (text, add) in add {
+        let model = Model::new("m", &["a", "w/b"]);
+        sign_links(&model, &[("a", "a"), ("w/b", "w/b")]);
+        fs::write(model.path("policy.yaml"), policy(&model, "p", &notes)).unwrap();
+        fs::write(model.path("pod.json"), POD).unwrap();
+        let verify = ["verify", "m", "--policy", "policy.yaml"];
+        let check = ["check", "pod.json", "--policy", "policy.yaml", "--model", "claim/m=m"];
+        run(model.dir.path(), &verify).code(0);
+        run(model.dir.path(), &check).code(0);
+        add(&model);
+        run(model.dir.path(), &verify).code(1).stdout(contains("[UnsignedFiles]"));
+        run(model.dir.path(), &check).code(1).stdout(contains(text).and(contains("[UnsignedFiles]")));
+    }
+}
+
+/// A policy that trusts the signer, with this to say of the content.
 fn policy(model: &Model, name: &str, content: &Value) -> String {
     json!({
         "apiVersion": "weighbridge.dev/v1alpha1", "kind": "ClusterModelPolicy", "metadata": { "name": name },
