@@ -93,6 +93,9 @@ pub(super) trait Sink<K> {
     /// What is kept of this one.
     fn keep(&mut self, object: K) -> Self::Kept;
 
+    /// Hears that what was kept of an object is of no use any more, before [`Event::Reset`] tells of all.
+    fn forget(&mut self, _: &Self::Kept) {}
+
     /// Takes in what happened.
     fn take(&mut self, event: Event<Self::Kept>);
 
@@ -214,19 +217,23 @@ where
         };
         match next? {
             Some(WatchEvent::Added(Unmanaged(object)) | WatchEvent::Modified(Unmanaged(object))) => {
-                objects.insert(key(&object), sink.keep(object));
+                let key = key(&object);
+                objects.remove(&key).iter().for_each(|before| sink.forget(before));
+                objects.insert(key, sink.keep(object));
             }
             Some(WatchEvent::Deleted(Unmanaged(object))) => {
-                objects.remove(&key(&object));
+                objects.remove(&key(&object)).iter().for_each(|before| sink.forget(before));
             }
             Some(WatchEvent::Bookmark(bookmark)) if bookmark.metadata.annotations.contains_key(END_OF_LIST) => {
                 sink.take(Event::Reset(objects.into_values().collect()));
                 return Ok(Some(Next::Watch(bookmark.metadata.resource_version)));
             }
             Some(WatchEvent::Bookmark(_)) => {}
+            // The server may have found out only now that it cannot stream this list. If something else is wrong, so it
+            // will be with the pages.
             Some(WatchEvent::Error(status)) => {
-                debug!(code = status.code, message = %status.message, "a list was ended; listing again");
-                return Ok(Some(Next::List));
+                debug!(code = status.code, message = %status.message, "a list was ended; listing in pages");
+                return Ok(None);
             }
             None => return Ok(None),
         }
@@ -343,6 +350,12 @@ mod tests {
         format!("{}\n", json!({ "type": kind, "object": object }))
     }
 
+    fn error(message: &str) -> String {
+        let status =
+            json!({ "kind": "Status", "apiVersion": "v1", "status": "Failure", "message": message, "code": 500 });
+        format!("{}\n", json!({ "type": "ERROR", "object": status }))
+    }
+
     fn end_of_list(version: &str) -> String {
         let metadata = json!({ "resourceVersion": version, "annotations": { END_OF_LIST: "true" } });
         let object = json!({ "kind": "ConfigMap", "apiVersion": "v1", "metadata": metadata });
@@ -410,7 +423,7 @@ mod tests {
         (200, if query.contains("watch=true") { String::new() } else { page })
     }
 
-    /// One says so; another has never heard of such lists, and watches.
+    /// One says so, at once or when it has begun; another has never heard of such lists, and watches.
     #[tokio::test(flavor = "multi_thread")]
     async fn a_server_that_streams_no_lists_is_asked_for_pages() {
         let says_so: Answer = |query| {
@@ -421,7 +434,11 @@ mod tests {
             true => (200, event("ADDED", "a", "1")),
             false => pages(query),
         };
-        for answer in [says_so, watches] {
+        let finds_out: Answer = |query| match query.contains("sendInitialEvents") {
+            true => (200, event("ADDED", "a", "1") + &error("no progress of watches")),
+            false => pages(query),
+        };
+        for answer in [says_so, finds_out, watches] {
             let (objects, version) = first_list(answer).await;
             assert_eq!((objects, version.as_str()), (vec![pair("a", "1"), pair("b", "1")], "5"));
         }

@@ -45,6 +45,11 @@ const LOOK_EVERY: Duration = Duration::from_secs(10);
 const RELIST_EVERY: Duration = Duration::from_secs(300);
 /// Objects in one page of a list. One has at most 1.5 MiB (the bound of etcd), and a page is in memory in full.
 const PAGE: u32 = 50;
+/// How many lists of a kind may fail before it is taken for one of which nothing can be known: with the pauses between
+/// them this is about half a minute, in which an API server that has just got the kind is ready for it.
+const MAX_FAILURES: u32 = 8;
+/// The same of the question which kinds there are, which is asked every [`LOOK_EVERY`].
+const MAX_FAILED_LOOKS: u32 = 3;
 /// HTTP status of a kind that may not be read.
 const FORBIDDEN: u16 = 403;
 /// HTTP status of a kind that is not there.
@@ -109,8 +114,10 @@ impl Following {
 /// What is known at this moment.
 #[derive(Debug, Default)]
 pub(super) struct Custom {
-    /// Whether it was asked once which kinds there are.
+    /// Whether it is known which kinds there are, or that this cannot be known.
     looked: bool,
+    /// How often nobody answered that.
+    failed_looks: u32,
     kinds: BTreeMap<KindKey, Table>,
     changed: bool,
 }
@@ -118,7 +125,22 @@ pub(super) struct Custom {
 #[derive(Debug, Default)]
 struct Table {
     state: Following,
+    /// Whether it is known which objects there are, or were.
+    listed: bool,
+    /// How many lists or watches have failed since the last one that did not.
+    failures: u32,
     rows: Rows,
+}
+
+impl Table {
+    /// See [`CustomObjects::settled`].
+    fn is_settled(&self) -> bool {
+        match self.state {
+            Following::Listing => false,
+            Following::Live | Following::Forbidden => true,
+            Following::Failed => self.listed || self.failures >= MAX_FAILURES,
+        }
+    }
 }
 
 impl Custom {
@@ -139,7 +161,7 @@ impl Custom {
             left_out: table.rows.left_out(),
         };
         CustomObjects {
-            settled: self.looked && self.kinds.values().all(|table| table.state != Following::Listing),
+            settled: self.looked && self.kinds.values().all(Table::is_settled),
             kinds: Arc::new(self.kinds.iter().map(|(key, table)| (key.clone(), kind(table))).collect()),
         }
     }
@@ -148,28 +170,35 @@ impl Custom {
     fn take(&mut self, key: &KindKey, event: Event<Kept>) {
         let Some(table) = self.kinds.get_mut(key) else { return };
         self.changed |= !matches!(event, Event::Alive) || table.state != Following::Live;
-        table.state = Following::Live;
+        (table.state, table.listed, table.failures) = (Following::Live, true, 0);
         table.rows.take(event);
     }
 
     /// Notes that a kind cannot be followed, and forgets its objects where nothing is known of them any more.
     fn cannot(&mut self, key: &KindKey, state: Following, forget: bool) {
         let Some(table) = self.kinds.get_mut(key) else { return };
-        self.changed |= table.state != state || forget;
+        let before = (table.state, table.is_settled());
+        // What ends at once will not be another way the next time.
+        table.failures = if forget { MAX_FAILURES } else { table.failures.saturating_add(1) };
         table.state = state;
         if forget {
             table.rows = Rows::default();
         }
+        self.changed |= before != (table.state, table.is_settled()) || forget;
     }
 
-    /// Notes that nobody can say which kinds there are: what is known has to do.
+    /// Notes that nobody says which kinds there are. In the end what is known has to do.
     fn look_failed(&mut self) {
-        self.changed |= !std::mem::replace(&mut self.looked, true);
+        self.failed_looks = self.failed_looks.saturating_add(1);
+        if self.failed_looks >= MAX_FAILED_LOOKS {
+            self.changed |= !std::mem::replace(&mut self.looked, true);
+        }
     }
 
     /// Notes which kinds there are.
     fn keep(&mut self, served: &BTreeMap<KindKey, Served>) {
         let before = self.kinds.len();
+        self.failed_looks = 0;
         self.kinds.retain(|key, _| served.contains_key(key));
         self.changed |= !std::mem::replace(&mut self.looked, true) || self.kinds.len() < before;
     }
@@ -363,6 +392,12 @@ impl Sink<DynamicObject> for KindSink {
             *place -= bytes;
         }
         kept
+    }
+
+    fn forget(&mut self, kept: &Kept) {
+        if let (Some(place), Some((_, bytes))) = (&mut self.place, &kept.object) {
+            *place += bytes;
+        }
     }
 
     fn take(&mut self, event: Event<Kept>) {

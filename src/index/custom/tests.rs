@@ -169,12 +169,27 @@ async fn what_may_not_be_read_is_said_and_never_asked_for() {
     world.look(&["ModelAdapter Live 1", "InferenceService Live 1"]).await;
 }
 
+#[test]
+fn one_question_without_an_answer_does_not_say_that_there_are_no_kinds() {
+    let mut custom = Custom::default();
+    let settled: Vec<bool> = (0..MAX_FAILED_LOOKS)
+        .map(|_| {
+            custom.look_failed();
+            custom.view().settled
+        })
+        .collect();
+    assert_eq!(settled, [false, false, true]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_kind_that_fails_holds_up_nothing_and_is_tried_again() {
     for (code, state, known) in [(403, "Forbidden", 0), (404, "Failed", 0), (500, "Failed", 1)] {
         let mut world = World::new(&[SERVICE]);
         world.server(|server| server.failing = Some(code));
+        let began = Instant::now();
         world.look(&[&format!("InferenceService {state} 0")]).await;
+        let patience = Duration::from_secs(if code == 500 { 10 } else { 0 });
+        assert!(began.elapsed() >= patience, "{code}: nobody's status goes for a list that fails once");
         world.server(|server| server.failing = None);
         // By itself, or by the next look.
         sleep(LOOK_EVERY).await;

@@ -2,7 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use crate::api::v1alpha1::WorkloadReference;
 use crate::index::Snapshot;
@@ -38,13 +38,16 @@ pub struct Workload {
 pub fn workloads(snapshot: &Snapshot, now: Timestamp) -> (Vec<Workload>, Option<Timestamp>) {
     let owners = owners(snapshot);
     let mut wake: Option<Timestamp> = None;
-    let (mut found, mut made) = (Vec::new(), Vec::new());
+    let (mut found, mut made, mut unclear) = (Vec::new(), Vec::new(), HashSet::new());
     for workload in candidates(snapshot) {
         match owned(workload.metadata, &owners, snapshot.objects.custom.settled, now) {
             Owned::No => found.push(workload.judged()),
             Owned::ByWorkload => {}
             Owned::ByCustom(top) => made.push((top, workload)),
-            Owned::Unclear(until) => wake = wake.into_iter().chain([until]).min(),
+            Owned::Unclear(until) => {
+                unclear.extend(workload.metadata.uid.as_deref());
+                wake = wake.into_iter().chain([until]).min();
+            }
         }
     }
     let places: HashMap<String, usize> =
@@ -52,6 +55,8 @@ pub fn workloads(snapshot: &Snapshot, now: Timestamp) -> (Vec<Workload>, Option<
     for (top, workload) in made {
         match places.get(top) {
             Some(place) => found[*place].made.push((workload.extract)()),
+            // That one waits for its own owner.
+            None if unclear.contains(top) => {}
             // They say that they own each other.
             None => found.push(workload.judged()),
         }

@@ -129,6 +129,12 @@ fn while_custom_resources_are_not_all_there_nobody_takes_their_place() {
     assert_eq!(world.found(), (vec!["Deployment alone".to_owned()], true));
     world.0.objects.custom.settled = true;
     assert_eq!(world.found(), (vec!["Deployment alone".to_owned(), "Deployment predictor".to_owned()], false));
+    // What a custom resource makes waits with it.
+    let mut world = World::new().service("chat", Some("uid-of-platform")).deployment("predictor", Some("uid-of-chat"));
+    world.0.objects.custom.settled = false;
+    assert_eq!(world.found(), (Vec::new(), true));
+    world.0.objects.custom.settled = true;
+    assert_eq!(world.found(), (vec!["InferenceService chat + predictor".to_owned()], false));
 }
 
 #[test]
