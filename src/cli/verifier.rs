@@ -9,6 +9,7 @@ use std::fs::{self, File};
 use std::num::NonZeroU64;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::Args;
 
@@ -162,7 +163,7 @@ pub(super) fn location(
             };
             let file = File::open(BUNDLE_FILE).map_err(|error| missing(error.to_string()))?;
             let bundle = read_at_most(file, MAX_BUNDLE_BYTES).map_err(|error| missing(error.to_string()))?;
-            Ok(SignatureLocation::Given { at: text.to_owned(), bundle })
+            Ok(SignatureLocation::Given { at: text.to_owned(), bundle: Arc::new(bundle) })
         }
         BundleLocation::Inline { digest } => {
             let base64 = inline()?;
@@ -172,10 +173,10 @@ pub(super) fn location(
             }
             // What cannot be decoded is no bundle, and is refused as one.
             let bundle = decode(&base64).map_err(|error| Finding::new(UnknownCode::TooLarge, error.to_string()))?;
-            Ok(SignatureLocation::Given { at: "inline".to_owned(), bundle })
+            Ok(SignatureLocation::Given { at: "inline".to_owned(), bundle: Arc::new(bundle) })
         }
         BundleLocation::Registry(reference) => {
-            Ok(SignatureLocation::Given { at: text.to_owned(), bundle: fetch(&reference)? })
+            Ok(SignatureLocation::Given { at: text.to_owned(), bundle: Arc::new(fetch(&reference)?) })
         }
     }
 }

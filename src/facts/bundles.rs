@@ -4,6 +4,8 @@
 //! is used; else the first that is a bundle. The signer of another one counts if it is over the very same names and
 //! digests. All of them are left out of the comparison of files; what only looks like a bundle is not.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 
 use super::locate::{Located, read_bundle};
@@ -51,7 +53,7 @@ pub(super) fn look(
     let mut first_error = None;
     let first = (located.bundle_name.clone(), located.bundle_at.clone(), std::mem::take(&mut located.bundle));
     let more = located.other_names.iter().filter_map(|name| {
-        let bytes = read_bundle(&located.folder, name).ok()?;
+        let bytes = Arc::new(read_bundle(&located.folder, name).ok()?);
         Some((Some(name.clone()), shown(located.root.join(name).as_ref().unwrap_or(name).as_str()), bytes))
     });
     for (name, at, bytes) in std::iter::once(first).chain(more) {
@@ -87,13 +89,13 @@ pub(super) fn look(
 
 /// What a bundle states, and who signed it or why the signature does not hold; an error if it is no bundle over a model.
 fn look_at(
-    bytes: Vec<u8>,
+    bytes: Arc<Vec<u8>>,
     trust: &TrustMaterial,
     now: Timestamp,
     not_before: &mut Option<Timestamp>,
 ) -> Result<(Statement, Result<Vec<Signer>, Rejection>), Rejection> {
     let bundle = Bundle::parse(&bytes)?;
-    // A large bundle is not kept in memory next to what was read from it.
+    // A large bundle of the volume is not kept in memory next to what was read from it.
     drop(bytes);
     let verified = verify(&bundle, trust, now);
     let later = verified.as_ref().map_or_else(|rejection| rejection.not_before(now), |verified| verified.not_before());

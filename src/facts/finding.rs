@@ -4,7 +4,7 @@
 
 use crate::api::v1alpha1::{Code, Detail, RefusedCode, UnknownCode};
 use crate::model::{ContentMismatch, FolderError, HashError, ManifestError, ReadCode, WalkError};
-use crate::registry::FetchError;
+use crate::registry::{FetchError, Part};
 use crate::signature::{CertificateError, Rejection, RejectionCode, StatementError, Unfit};
 
 /// One thing that stands in the way.
@@ -54,7 +54,13 @@ impl From<FetchError> for Finding {
             FetchError::Missing { .. } => {
                 (UnknownCode::SourceMissing.into(), "push it there, or correct the annotation")
             }
-            FetchError::TooLong { .. } => (UnknownCode::TooLarge.into(), "sign the model in parts"),
+            FetchError::TooLong { what: Part::Bundle, .. } => (UnknownCode::TooLarge.into(), "sign the model in parts"),
+            FetchError::TooLong { what: Part::Manifest, .. } => {
+                (UnknownCode::TooLarge.into(), "name the manifest of a bundle")
+            }
+            FetchError::TooLong { what: Part::Token, .. } => {
+                (UnknownCode::RegistryUnavailable.into(), "wait until who hands out tokens there gives one")
+            }
             FetchError::NoBundle { ref why, .. } => {
                 let message = format!("{error}: {why}; push the bundle as the only layer, and name that manifest");
                 return Finding::new(RefusedCode::MalformedBundle, message);

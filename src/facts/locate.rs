@@ -7,6 +7,7 @@ use std::cell::Cell;
 use std::fs::{self, File};
 use std::io::Read;
 use std::path::Path;
+use std::sync::Arc;
 
 use super::finding::Finding;
 use super::request::{Place, Request, SignatureLocation};
@@ -30,7 +31,7 @@ pub(super) struct Located {
     /// Where the bundle is in the model, if it is there.
     pub(super) bundle_name: Option<ResourceName>,
     /// The bundle.
-    pub(super) bundle: Vec<u8>,
+    pub(super) bundle: Arc<Vec<u8>>,
     /// Files at the model's root that could be further bundles, by their names.
     pub(super) other_names: Vec<ResourceName>,
 }
@@ -81,12 +82,12 @@ fn locate_file(request: &Request, root: &Folder, path: &ResourceName) -> Result<
             other => other.clone(),
         };
         let (bundle_at, bundle_name, bundle) = match bundle {
-            SignatureLocation::File(file) => (shown(&file.to_string_lossy()), None, read_file(&file)?),
+            SignatureLocation::File(file) => (shown(&file.to_string_lossy()), None, Arc::new(read_file(&file)?)),
             SignatureLocation::Given { at, bundle } => (shown(&at), None, bundle),
             SignatureLocation::Within(name) => match folder.look(&name, Links::Refuse)? {
                 Some(_) => {
                     let at = shown(parent.join(&name).as_ref().unwrap_or(&name).as_str());
-                    (at, Some(name.clone()), read_bundle(&folder, &name)?)
+                    (at, Some(name.clone()), Arc::new(read_bundle(&folder, &name)?))
                 }
                 None => return Err(unsigned(&name)),
             },
@@ -109,7 +110,7 @@ fn locate_folder(
 ) -> Result<Found, Finding> {
     let used = root.folder(&path)?;
     if let SignatureLocation::File(file) = &request.signature {
-        let bundle = read_file(file)?;
+        let bundle = Arc::new(read_file(file)?);
         let bundle_at = shown(&file.to_string_lossy());
         let bundle_name = name_in(&request.root, &path, file);
         let other_names = Vec::new();
@@ -117,7 +118,7 @@ fn locate_folder(
         return Ok(found(Located { folder: used, root, single: None, bundle_at, bundle_name, bundle, other_names }));
     }
     if let SignatureLocation::Given { at, bundle } = &request.signature {
-        let (bundle, bundle_at, root) = (bundle.clone(), shown(at), path);
+        let (bundle, bundle_at, root) = (Arc::clone(bundle), shown(at), path);
         let other_names = candidates(&used)?.into_iter().take(MAX_BUNDLES - 1).collect();
         let folder = used;
         return Ok(found(Located { folder, root, single: None, bundle_at, bundle_name: None, bundle, other_names }));
@@ -130,7 +131,7 @@ fn locate_folder(
         }
         let folder = root.folder(&folder_at)?;
         if let Some(name) = bundle_in(&folder, request)? {
-            let bundle = read_bundle(&folder, &name)?;
+            let bundle = Arc::new(read_bundle(&folder, &name)?);
             let bundle_at = shown(folder_at.join(&name).as_ref().unwrap_or(&name).as_str());
             let mut other_names = candidates(&folder)?;
             other_names.retain(|other| *other != name);

@@ -2,6 +2,7 @@
 
 use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::thread;
 
 use super::report::Extent;
@@ -43,8 +44,8 @@ pub enum SignatureLocation {
     Given {
         /// Where it came from.
         at: String,
-        /// The bundle.
-        bundle: Vec<u8>,
+        /// The bundle, which may be a quarter of a gigabyte: it is there once.
+        bundle: Arc<Vec<u8>>,
     },
 }
 

@@ -28,5 +28,5 @@ pub use hash_files::{HashError, Hashing, hash_files};
 pub use manifest::{Entry, FileDigests, HashedFile, MAX_RESOURCES, Manifest, ManifestError};
 pub use method::{Method, Shard};
 pub use name::{MAX_NAME_BYTES, NameError, ResourceName};
-pub use shown::{MAX_SHOWN_CHARS, shown, shown_to};
+pub use shown::{MAX_SHOWN_CHARS, shown, shown_to, with_causes};
 pub use tree::{MAX_DEPTH, MAX_ENTRIES, SYSTEM_FOLDERS, Tree, TreeFile, Visit, WalkError, is_in_system_folder, walk};

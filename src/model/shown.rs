@@ -4,9 +4,26 @@
 //! terminal, in an Event or in a report it goes through here: nothing that moves a cursor, reverses the direction of
 //! text or hides a character is left, and it is short.
 
+use std::error::Error;
+
 /// How much of a foreign name is shown, in characters, with what escaping adds counted in. Enough for any file name
 /// that a training tool writes; short enough for several of them in one sentence.
 pub const MAX_SHOWN_CHARS: usize = 80;
+
+/// An error with what caused it: a client of HTTP says little by itself. Not escaped.
+pub fn with_causes(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let why = error.to_string();
+        // Some repeat what they pass on.
+        if !text.ends_with(&why) {
+            text = format!("{text}: {why}");
+        }
+        cause = error.source();
+    }
+    text
+}
 
 /// The text escaped, and cut at [`MAX_SHOWN_CHARS`].
 pub fn shown(text: &str) -> String {

@@ -19,7 +19,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use super::fetch::Limits;
-use crate::model::shown;
+use crate::model::{shown, with_causes};
 
 /// Most bytes of the head of an answer.
 const MAX_HEAD_BYTES: usize = 64 << 10;
@@ -173,16 +173,5 @@ async fn in_time<T, E: Error>(
     step: impl Future<Output = Result<T, E>>,
 ) -> Result<T, Broken> {
     let slow = |_| Broken::Silent(format!("it took longer than {limit:?} {what}"));
-    timeout(limit, step).await.map_err(slow)?.map_err(|error| Broken::Silent(causes(&error)))
-}
-
-/// An error with what caused it.
-fn causes(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    shown(&text)
+    timeout(limit, step).await.map_err(slow)?.map_err(|error| Broken::Silent(shown(&with_causes(&error))))
 }

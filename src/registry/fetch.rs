@@ -1,5 +1,6 @@
 //! From a reference to the bytes of a bundle.
 
+use std::fmt;
 use std::time::Duration;
 
 use tokio::time::timeout;
@@ -48,6 +49,27 @@ pub struct Settings {
     pub insecure: Vec<String>,
     /// When to give up.
     pub limits: Limits,
+}
+
+/// What is read from a registry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// The manifest that the reference names.
+    Manifest,
+    /// The bundle, which the manifest names.
+    Bundle,
+    /// What lets anybody read these.
+    Token,
+}
+
+impl fmt::Display for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Part::Manifest => "the manifest",
+            Part::Bundle => "the bundle",
+            Part::Token => "the token",
+        })
+    }
 }
 
 /// Why there is no bundle.
@@ -121,7 +143,7 @@ pub enum FetchError {
         /// The host.
         host: String,
         /// What was to be read.
-        what: &'static str,
+        what: Part,
         /// The limit.
         limit: usize,
     },
@@ -138,7 +160,7 @@ pub enum FetchError {
 
 impl FetchError {
     /// Of one exchange with a host.
-    pub(super) fn of(broken: Broken, host: &str, what: &'static str, limit: usize) -> Self {
+    pub(super) fn of(broken: Broken, host: &str, what: Part, limit: usize) -> Self {
         let host = host.to_owned();
         match broken {
             Broken::TooLong => FetchError::TooLong { host, what, limit },
@@ -171,8 +193,12 @@ async fn whole(reference: &BundleReference, limits: Limits, mut session: Session
     let layer = manifest::bundle_layer(&bytes).map_err(no_bundle)?;
     let limit = limits.bundle_bytes;
     let length = usize::try_from(layer.size).ok().filter(|length| *length <= limit);
-    let too_long = || FetchError::TooLong { host: reference.host().to_owned(), what: "the bundle", limit };
-    let blob = session.blob(layer.digest, length.ok_or_else(too_long)?).await?;
+    let too_long = || FetchError::TooLong { host: reference.host().to_owned(), what: Part::Bundle, limit };
+    let blob = session.blob(layer.digest, length.ok_or_else(too_long)?).await.map_err(|error| match error {
+        // More than the manifest says.
+        FetchError::TooLong { host, .. } => FetchError::OtherBytes { host, digest: layer.digest },
+        error => error,
+    })?;
     is_the_one(&blob, layer.digest, reference)?;
     Ok(blob)
 }

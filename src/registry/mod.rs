@@ -22,5 +22,5 @@ mod session;
 #[cfg(test)]
 mod tests;
 
-pub use fetch::{FetchError, Limits, Settings, fetch};
+pub use fetch::{FetchError, Limits, Part, Settings, fetch};
 pub use manifest::NoBundle;

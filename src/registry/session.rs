@@ -5,7 +5,7 @@ use hyper::{StatusCode, Uri};
 
 use super::challenge::{Challenge, authorization};
 use super::exchange::{Answer, Connector, Origin, Request};
-use super::fetch::{FetchError, Settings};
+use super::fetch::{FetchError, Part, Settings};
 use crate::api::v1alpha1::BundleReference;
 use crate::model::{Digest, shown};
 
@@ -42,7 +42,7 @@ impl<'a> Session<'a> {
         let digest = self.reference.digest();
         let path = format!("/v2/{}/manifests/{digest}", self.reference.repository());
         let limit = self.settings.limits.manifest_bytes;
-        let answer = self.asked(&path, MANIFEST_TYPES, "the manifest", limit).await?;
+        let answer = self.asked(&path, MANIFEST_TYPES, Part::Manifest, limit).await?;
         if answer.status.is_redirection() {
             return Err(self.elsewhere(&answer, "and a manifest is taken from the registry alone"));
         }
@@ -52,7 +52,7 @@ impl<'a> Session<'a> {
     /// The bytes of a blob of so many, from wherever the registry keeps it.
     pub(super) async fn blob(&mut self, digest: Digest, limit: usize) -> Result<Vec<u8>, FetchError> {
         let path = format!("/v2/{}/blobs/{digest}", self.reference.repository());
-        let mut answer = self.asked(&path, "*/*", "the bundle", limit).await?;
+        let mut answer = self.asked(&path, "*/*", Part::Bundle, limit).await?;
         let (mut origin, mut path) = (self.origin.clone(), path);
         for _ in 0..MAX_REDIRECTS {
             if !answer.status.is_redirection() {
@@ -60,7 +60,7 @@ impl<'a> Session<'a> {
             }
             (origin, path) = self.target(&answer, &origin, &path)?;
             let token = self.token.as_ref().filter(|_| origin == self.origin);
-            answer = self.exchange(&origin, &path, "*/*", token, "the bundle", limit).await?;
+            answer = self.exchange(&origin, &path, "*/*", token, Part::Bundle, limit).await?;
         }
         if answer.status.is_redirection() {
             return Err(self.elsewhere(&answer, "after other places before"));
@@ -73,7 +73,7 @@ impl<'a> Session<'a> {
         &mut self,
         path: &str,
         accept: &'static str,
-        what: &'static str,
+        what: Part,
         limit: usize,
     ) -> Result<Answer, FetchError> {
         let answer = self.exchange(&self.origin, path, accept, self.token.as_ref(), what, limit).await?;
@@ -91,7 +91,7 @@ impl<'a> Session<'a> {
         let uri = uri.ok_or_else(|| no_token("nowhere", "for a token"))?;
         let origin = self.origin_of(&uri).ok_or_else(|| no_token(&uri.to_string(), "for a token, and not over TLS"))?;
         let path = uri.path_and_query().map_or("/", |path| path.as_str());
-        let answer = self.exchange(&origin, path, "application/json", None, "the token", MAX_TOKEN_BYTES).await?;
+        let answer = self.exchange(&origin, path, "application/json", None, Part::Token, MAX_TOKEN_BYTES).await?;
         match answer.status {
             StatusCode::OK => {
                 authorization(&answer.body).ok_or_else(|| no_token(&uri.to_string(), "for a token, and none is there"))
@@ -107,7 +107,7 @@ impl<'a> Session<'a> {
         path: &str,
         accept: &'static str,
         token: Option<&HeaderValue>,
-        what: &'static str,
+        what: Part,
         limit: usize,
     ) -> Result<Answer, FetchError> {
         let authorization = token.map(|token| (AUTHORIZATION, token.clone()));

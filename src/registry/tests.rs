@@ -10,7 +10,7 @@ use rustls::{RootCertStore, ServerConfig, ServerConnection, StreamOwned};
 use serde_json::json;
 
 use super::exchange::Connector;
-use super::fetch::fetch_by;
+use super::fetch::{Part, fetch_by};
 use super::*;
 use crate::api::v1alpha1::BundleReference;
 use crate::model::Hasher;
@@ -297,7 +297,7 @@ async fn other_bytes_are_not_taken() {
     }
     let longer = [BUNDLE, b" "].concat();
     let error = with("/blobs/", move || whole(longer.clone()), PATIENT).await;
-    assert!(matches!(error, FetchError::TooLong { .. }), "longer than the manifest says: {error}");
+    assert!(matches!(error, FetchError::OtherBytes { .. }), "longer than the manifest says: {error}");
 }
 
 #[tokio::test]
@@ -318,7 +318,7 @@ async fn too_much_is_not_read() {
     let manifest = manifest_of(&large);
     let server = Server::answering(move |_| whole(manifest_of(&vec![b' '; PATIENT.bundle_bytes + 1])));
     let error = fetch(&reference(&server, &manifest), &settings(&[&server], PATIENT)).await.unwrap_err();
-    assert!(matches!(error, FetchError::TooLong { what: "the bundle", .. }), "{error}");
+    assert!(matches!(error, FetchError::TooLong { what: Part::Bundle, .. }), "{error}");
     assert_eq!(server.asked().len(), 1, "the blob is not even asked for");
 }
 

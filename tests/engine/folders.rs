@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
+use std::sync::Arc;
 
 use tempfile::{TempDir, tempdir};
 use weighbridge::api::v1alpha1::{Code, MAX_PARTS, RefusedCode, UnknownCode};
@@ -154,7 +155,8 @@ fn a_bundle_can_come_from_elsewhere() {
     let bundle = fs::read(volume.path().join("a/model.sig")).unwrap();
     fs::remove_file(volume.path().join("a/model.sig")).unwrap();
     assert_eq!(volume.read("a").outcome.code(), Some(RefusedCode::Unsigned.into()));
-    let given = |bundle: &[u8]| SignatureLocation::Given { at: "configmap:x/y".into(), bundle: bundle.to_vec() };
+    let given =
+        |bundle: &[u8]| SignatureLocation::Given { at: "configmap:x/y".into(), bundle: Arc::new(bundle.to_vec()) };
     let report = volume.read_by("a", given(&bundle));
     assert_eq!((report.outcome.code(), report.bundle.as_deref()), (None, Some("configmap:x/y")));
     let whole = volume.read_by(".", given(&bundle));

@@ -1,7 +1,6 @@
 //! The policies of a live cluster, and the labels of its namespaces, by way of a kubeconfig.
 
 use std::collections::BTreeMap;
-use std::error::Error;
 use std::fmt::Debug;
 use std::path::Path;
 use std::time::Duration;
@@ -16,6 +15,7 @@ use super::super::policy_file::PolicyObjects;
 use super::super::process;
 use crate::api::v1alpha1::{ClusterModelPolicy, ModelKind, ModelPolicy};
 use crate::index::TRUST_LABEL;
+use crate::model::with_causes;
 
 /// How long a cluster may take for one list: the time after which kubectl, too, gives up on a connection.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -65,21 +65,6 @@ impl LiveError {
         };
         LiveError::Unanswered { kind: K::plural(&()).into_owned(), why, fix }
     }
-}
-
-/// An error with what caused it: a client of HTTP says little by itself.
-fn with_causes(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let why = error.to_string();
-        // Some repeat what they pass on.
-        if !text.ends_with(&why) {
-            text = format!("{text}: {why}");
-        }
-        cause = error.source();
-    }
-    text
 }
 
 /// Asks the cluster of a context. What trust material nobody may read is missing: the policies that refer to it cannot be
