@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use weighbridge::api::v1alpha1::ModelVerificationSpec;
 
 use crate::model::{Key, Model, POD_USER};
+use crate::review::{Reviewed, address, review, try_ask};
 use crate::wait::{Deadline, eventually};
 
 /// Namespace into which the tests install weighbridge.
@@ -333,16 +334,28 @@ impl Tenant {
         self.settled(claim)
     }
 
-    /// Status and reason of the record's condition `Verified`, once it says something about the source.
+    /// Status and reason of the record's condition `Verified`, once it says something about the source and every replica
+    /// of the webhook knows that the source was read.
     pub fn settled(&self, claim: &str) -> (String, String) {
         let name = record_name(claim, "");
-        eventually("a verdict in the record", Deadline::seconds(60), || {
+        let verdict = eventually("a verdict in the record", Deadline::seconds(60), || {
             let (status, reason) = self.condition("modelverification", &name, "Verified");
             match status.as_str() {
                 "True" | "False" => Ok((status, reason)),
                 _ => Err(format!("Verified={status} ({reason})")),
             }
-        })
+        });
+        let question = review(Reviewed::Create, &self.namespace, &self.pod("asks", claim), None);
+        eventually("every replica knows it", Deadline::seconds(60), || {
+            let answers = self.cluster.pods_of("webhook").iter().map(|it| try_ask(&address(it), &question));
+            let unread =
+                |answer: &String| ["[NotVerifiedYet]", "[NotObservedYet]"].iter().any(|it| answer.contains(it));
+            match answers.collect::<Result<Vec<_>, _>>()?.into_iter().map(|it| it.to_string()).find(unread) {
+                Some(answer) => Err(answer),
+                None => Ok(()),
+            }
+        });
+        verdict
     }
 
     /// Status and reason of a condition; `Absent` where there is none.

@@ -46,9 +46,16 @@ pub fn review(change: Reviewed, namespace: &str, pod: &Value, old: Option<&Value
 
 /// The response to a review from the replica at an address.
 pub fn ask(address: &str, review: &str) -> Value {
+    try_ask(address, review).unwrap_or_else(|said| panic!("{said}"))
+}
+
+/// The same, of a replica that may be about to go; or what it said instead.
+pub fn try_ask(address: &str, review: &str) -> Result<Value, String> {
     let (status, body) = https_post(&format!("https://{address}:8443/validate?timeout=10s"), review);
-    assert_eq!(status, 200, "{body}");
-    serde_json::from_str::<Value>(&body).expect("JSON")["response"].clone()
+    if status != 200 {
+        return Err(format!("{status}: {body}"));
+    }
+    Ok(serde_json::from_str::<Value>(&body).expect("JSON")["response"].clone())
 }
 
 /// The address of a Pod that runs.
