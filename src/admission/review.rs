@@ -10,8 +10,8 @@ use hyper::body::Body as _;
 use k8s_openapi::api::core::v1::{Pod, PodSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::Value;
-use serde_json::value::RawValue;
 use tokio::time::{Instant, timeout_at};
 
 use super::answer::{Rejection, Unreadable};
@@ -281,22 +281,21 @@ const REVIEW: (&str, &str) = ("AdmissionReview", "admission.k8s.io/v1");
 /// A review about a new Pod, read at once instead of into values first. Nothing if it is about anything else, or if
 /// anything about it is odd: then [`parse`] says what.
 pub(super) fn new_pod(body: &[u8]) -> Option<Request> {
-    /// Its objects are found and not looked into.
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
     struct Review<'a> {
         kind: &'a str,
         api_version: &'a str,
-        #[serde(borrow)]
-        request: Request<Option<&'a RawValue>, Option<&'a RawValue>>,
+        request: Request<Option<Box<NewPod>>, Option<IgnoredAny>>,
     }
-    let text = std::str::from_utf8(body).ok()?;
-    let Review { kind, api_version, request } = serde_json::from_str(text).ok()?;
+    // Looked at once, and not string by string.
+    let body = std::str::from_utf8(body).ok()?;
+    let Review { kind, api_version, mut request } = serde_json::from_str(body).ok()?;
     let alone = request.is_new_pod() && request.old_object.is_none();
     if !alone || (kind, api_version) != REVIEW || request.uid.is_empty() {
         return None;
     }
-    let NewPod { metadata, spec } = serde_json::from_str(request.object?.get()).ok()?;
+    let NewPod { metadata, spec } = *request.object.take()?;
     let Named { name, generate_name, namespace, annotations, finalizers } = metadata;
     let metadata = ObjectMeta { name, generate_name, namespace, annotations, finalizers, ..ObjectMeta::default() };
     Some(request.about(Object::NewPod(Box::new(Pod { metadata, spec, status: None })), Value::Null))

@@ -32,6 +32,11 @@ pub fn shown(text: &str) -> String {
 
 /// The text escaped, and cut at `limit` characters; what was cut ends with an ellipsis, which counts too.
 pub fn shown_to(text: &str, limit: usize) -> String {
+    // Almost every text is such a one: nothing in it is escaped, and nothing cut.
+    let is_plain = |byte: u8| matches!(byte, b' '..=b'~') && byte != b'\\';
+    if text.len() <= limit && text.bytes().all(is_plain) {
+        return text.to_owned();
+    }
     let mut out = String::new();
     let mut used = 0;
     let mut chars = text.chars().peekable();

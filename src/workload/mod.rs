@@ -199,7 +199,8 @@ impl FieldPath {
 
     /// An item of a list that is a field of this one.
     pub fn item(&self, list: &str, index: usize) -> Self {
-        self.field(&format!("{list}[{index}]"))
+        let dot = if self.0.is_empty() { "" } else { "." };
+        FieldPath(format!("{}{dot}{list}[{index}]", self.0))
     }
 }
 

@@ -26,13 +26,15 @@ mod words;
 pub(super) use value::Target;
 pub(super) use words::{Environment, PodFields};
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::sync::LazyLock;
 
 use command::{Found, Surroundings};
 use rows::{ENGINES, HARMLESS, HUB_TOKENS, MODEL_SCHEMES};
 use shell::Command;
-use table::{Engine, Means, is_named, normal};
+use table::{Engine, Flag, normal};
 use value::unresolved;
 use words::{Lookup, Word};
 
@@ -289,8 +291,8 @@ impl Search<'_> {
     /// Compares what was read with what a reader who splits at blanks sees: a flag that stands somewhere and was not read
     /// hides something.
     fn overheard(&mut self) {
-        let mut read: BTreeMap<String, usize> = BTreeMap::new();
-        for word in &self.said.read {
+        let mut read: BTreeMap<Cow<'_, str>, usize> = BTreeMap::new();
+        for word in self.said.read.iter().filter(|word| word.starts_with('-')) {
             *read.entry(flag_name(word)).or_default() += 1;
         }
         let mut hidden = Vec::new();
@@ -303,7 +305,7 @@ impl Search<'_> {
                 match read.get_mut(&name).filter(|count| **count > 0) {
                     Some(count) => *count -= 1,
                     None if hidden.len() > MAX_NAMED => {}
-                    None => hidden.push((name, word.at.clone())),
+                    None => hidden.push((name.into_owned(), word.at.clone())),
                 }
             }
         }
@@ -314,19 +316,21 @@ impl Search<'_> {
 
     /// Whether a flag could name a model of an engine that was found, or tells one by itself.
     fn matters(&self, name: &str) -> bool {
-        let counts = |means: Means| means.names_models() || matches!(means, Means::Danger(..));
-        let of = |engine: &Engine, only_telling: bool| {
-            let flags = engine.flags.iter().filter(|flag| counts(flag.means) && (flag.tells || !only_telling));
-            flags.flat_map(|flag| flag.names).any(|known| is_named(known, name))
-        };
+        let of = |engine: &Engine| engine.counting().any(|flag| flag.is_called(name));
         name.starts_with('-')
-            && (self.engines.iter().chain(&self.handed).any(|engine| of(engine, false))
-                || ENGINES.iter().any(|engine| of(engine, true)))
+            && (self.engines.iter().chain(&self.handed).any(|engine| of(engine))
+                || TELLING.iter().any(|flag| flag.is_called(name)))
     }
 }
 
+/// The flags that count of any program, because each tells that it serves a model.
+static TELLING: LazyLock<Vec<&'static Flag>> = LazyLock::new(|| {
+    let counting = ENGINES.iter().flat_map(|engine| engine.counting());
+    counting.filter(|flag| flag.tells).collect()
+});
+
 /// The name of a flag, with hyphens and without its value.
-fn flag_name(word: &str) -> String {
+fn flag_name(word: &str) -> Cow<'_, str> {
     normal(word.split('=').next().unwrap_or_default())
 }
 

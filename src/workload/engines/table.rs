@@ -1,5 +1,7 @@
 //! What a row of the table of engines can say.
 
+use std::borrow::Cow;
+
 use crate::api::v1alpha1::Forbidden;
 
 /// A program that serves or fetches models, and how it is told which.
@@ -149,13 +151,28 @@ impl Engine {
     /// The flag of a name: as it is written, with hyphens for underscores, or cut where that is allowed.
     pub(super) fn flag(&self, name: &str) -> Option<&'static Flag> {
         let name = normal(name);
-        let whole = self.flags.iter().find(|flag| flag.names.iter().any(|known| is_named(known, &name)));
+        let whole = self.flags.iter().find(|flag| flag.is_called(&name));
         let cut = || {
             let long = self.abbreviates && name.len() > MIN_ABBREVIATION && name.starts_with("--");
-            let begins = |flag: &&Flag| flag.names.iter().any(|known| known.starts_with(&name));
+            let begins = |flag: &&Flag| flag.names.iter().any(|known| known.starts_with(&*name));
             self.flags.iter().filter(|_| long).find(begins)
         };
         whole.or_else(cut)
+    }
+}
+
+impl Engine {
+    /// The flags that name models or are dangerous.
+    pub(super) fn counting(&self) -> impl Iterator<Item = &'static Flag> {
+        let counts = |means: Means| means.names_models() || matches!(means, Means::Danger(..));
+        self.flags.iter().filter(move |flag| counts(flag.means))
+    }
+}
+
+impl Flag {
+    /// Whether a name, with hyphens, is one of its own.
+    pub(super) fn is_called(&self, name: &str) -> bool {
+        self.names.iter().any(|known| is_named(known, name))
     }
 }
 
@@ -163,12 +180,11 @@ impl Engine {
 const MIN_ABBREVIATION: usize = 3;
 
 /// A flag's name with hyphens: engines take either.
-pub(super) fn normal(name: &str) -> String {
-    let hyphens = name.len() - name.trim_start_matches('-').len();
-    format!("{}{}", &name[..hyphens], name[hyphens..].replace('_', "-"))
+pub(super) fn normal(name: &str) -> Cow<'_, str> {
+    if name.contains('_') { Cow::Owned(name.replace('_', "-")) } else { Cow::Borrowed(name) }
 }
 
 /// Whether a name is the one in the table; one there that begins with `*` is the end of a name.
-pub(super) fn is_named(known: &str, name: &str) -> bool {
+fn is_named(known: &str, name: &str) -> bool {
     known.strip_prefix('*').map_or(known == name, |end| name.starts_with("--") && name.ends_with(end))
 }
