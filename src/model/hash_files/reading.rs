@@ -15,8 +15,9 @@ use rustix::fs::Advice;
 /// own cache when it is hashed.
 pub(super) const BUFFERS_BYTES: usize = 1 << 20;
 
-/// How much is read at once at most: at the speeds of memory the time of a system call no longer counts.
-pub(super) const BUFFER_BYTES: usize = 256 << 10;
+/// How much is read at once at most. BLAKE3 of what lies in the page cache takes 2 % less time than with half of it, which
+/// is more than all system calls take: the larger the piece, the more of its tree is computed at once.
+pub(super) const BUFFER_BYTES: usize = 512 << 10;
 
 /// The start of a buffer lies on a page: the kernel then copies whole pages, which measured about a tenth faster.
 const PAGE_BYTES: usize = 4096;
