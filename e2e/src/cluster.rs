@@ -347,7 +347,7 @@ impl Tenant {
         });
         let question = review(Reviewed::Create, &self.namespace, &self.pod("asks", claim), None);
         eventually("every replica knows it", Deadline::seconds(60), || {
-            let answers = self.cluster.pods_of("webhook").iter().map(|it| try_ask(&address(it), &question));
+            let answers = self.cluster.pods_of("webhook").into_iter().map(|it| try_ask(&address(&it), &question));
             let unread =
                 |answer: &String| ["[NotVerifiedYet]", "[NotObservedYet]"].iter().any(|it| answer.contains(it));
             match answers.collect::<Result<Vec<_>, _>>()?.into_iter().map(|it| it.to_string()).find(unread) {

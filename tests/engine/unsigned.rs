@@ -113,11 +113,14 @@ fn a_link_to_a_folder_is_unsigned_where_it_may_lead_to_what_is() {
     assert_eq!(report.left_out.first, ["model.sig"]);
 }
 
+/// Adds something to a model.
+type Add = fn(&Model);
+
 /// A policy that lets files of a name lie there lets no folder of that name lie there, whatever stands for one.
 #[test]
 fn what_may_be_a_folder_is_let_be_as_a_folder_only() {
     let notes = json!({ "ignorePaths": [".git/**", "**/*.md"], "allowSymlinks": true });
-    let add: [(&str, fn(&Model)); 4] = [
+    let add: [(&str, Add); 4] = [
         ("content.ignorePaths: docs/x.md/", |model| {
             fs::create_dir(model.path("m/docs")).unwrap();
             symlink("/tmp", model.path("m/docs/x.md")).unwrap();

@@ -4,7 +4,7 @@ use k8s_openapi::api::core::v1::Container;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::table::{Flag, Form};
+use super::table::{Flag, Form, Means};
 use super::*;
 use crate::workload::ContainerKind;
 
