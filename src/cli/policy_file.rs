@@ -6,6 +6,7 @@ use std::path::Path;
 
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::ResourceExt as _;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -15,6 +16,10 @@ use crate::api::v1alpha1::{ClusterModelPolicy, ModelKind, ModelPolicy};
 use crate::model::shown_to;
 use crate::policy::{CompiledPolicies, FOR_MODEL_POLICIES, TrustSources};
 
+/// The group and version of policies.
+const OURS: &str = "weighbridge.dev/v1alpha1";
+/// The namespace to which `kubectl apply` puts what names none.
+pub(super) const DEFAULT_NAMESPACE: &str = "default";
 /// The largest file of policies that is read, in bytes: 16 policies of 1.5 MiB, the most that a cluster keeps in one
 /// object, would be a mistake.
 const MAX_POLICY_BYTES: u64 = 16 << 20;
@@ -37,6 +42,7 @@ pub(super) struct PolicyObjects {
 pub(super) fn read(path: &Path) -> Result<CompiledPolicies, UsageError> {
     let mut objects = PolicyObjects::default();
     objects.read(path)?;
+    objects.complete(DEFAULT_NAMESPACE);
     Ok(objects.compiled(""))
 }
 
@@ -55,6 +61,13 @@ impl PolicyObjects {
         Ok(())
     }
 
+    /// Puts each policy of a namespace that names none into the one that it would be applied to.
+    pub(super) fn complete(&mut self, namespace: &str) {
+        for policy in &mut self.namespaced {
+            policy.metadata.namespace.get_or_insert_with(|| namespace.to_owned());
+        }
+    }
+
     /// All of them, compiled. `own_namespace` is the namespace of weighbridge.
     pub(super) fn compiled(&self, own_namespace: &str) -> CompiledPolicies {
         CompiledPolicies::compile(&self.cluster, &self.trust, own_namespace)
@@ -63,21 +76,21 @@ impl PolicyObjects {
 
     fn parse(&mut self, text: &str) -> Result<(), String> {
         for (at, (_, document)) in documents::read(text)?.into_iter().enumerate() {
-            let kind = document["kind"].as_str().unwrap_or_default().to_owned();
-            let wrong = |error: serde_json::Error| {
-                format!("document {}, {kind}: {}", at + 1, shown_to(&error.to_string(), 200))
-            };
-            match kind.as_str() {
-                "ClusterModelPolicy" => self.cluster.push(typed(document).map_err(wrong)?),
-                "ModelPolicy" => self.namespaced.push(typed(document).map_err(wrong)?),
-                "ModelKind" => self.kinds.push(typed(document).map_err(wrong)?),
-                "ConfigMap" => self.config_map(typed(document).map_err(wrong)?),
-                "Secret" => self.secret(typed(document).map_err(wrong)?),
-                _ if document["apiVersion"].as_str().unwrap_or_default().starts_with("weighbridge.dev/") => {
+            let text = |field: &str| document[field].as_str().unwrap_or_default().to_owned();
+            let (api_version, kind) = (text("apiVersion"), text("kind"));
+            let wrong = |problem: String| format!("document {}, {kind}: {}", at + 1, shown_to(&problem, 200));
+            match (api_version.as_str(), kind.as_str()) {
+                (OURS, "ClusterModelPolicy") => self.cluster.push(whole(document).map_err(wrong)?),
+                (OURS, "ModelPolicy") => self.namespaced.push(whole(document).map_err(wrong)?),
+                (OURS, "ModelKind") => self.kinds.push(whole(document).map_err(wrong)?),
+                ("v1", "ConfigMap") => self.config_map(typed(document).map_err(wrong)?),
+                ("v1", "Secret") => self.secret(typed(document).map_err(wrong)?),
+                _ if api_version.starts_with("weighbridge.dev/") => {
                     return Err(format!(
-                        "document {} is a {}, which is no policy that is understood here",
+                        "document {} is a {} of {}, which is no policy that is understood here",
                         at + 1,
-                        shown_to(&kind, 60)
+                        shown_to(&kind, 60),
+                        shown_to(&api_version, 60)
                     ));
                 }
                 _ => {}
@@ -103,8 +116,47 @@ impl PolicyObjects {
     }
 }
 
-fn typed<T: DeserializeOwned>(document: Value) -> Result<T, serde_json::Error> {
-    T::deserialize(document)
+fn typed<T: DeserializeOwned>(document: Value) -> Result<T, String> {
+    T::deserialize(document).map_err(|error| error.to_string())
+}
+
+/// An object of which every field of the `spec` is understood: a name that is misspelt would say nothing, and a policy
+/// mean more or less than its author thinks.
+fn whole<T: DeserializeOwned + Serialize>(document: Value) -> Result<T, String> {
+    let written = document["spec"].clone();
+    let object: T = typed(document)?;
+    let understood = serde_json::to_value(&object).map_err(|error| error.to_string())?;
+    match unknown_field(&written, &understood["spec"], "spec") {
+        Some(field) => Err(format!("unknown field {field}; correct its name, or remove it")),
+        None => Ok(object),
+    }
+}
+
+/// The first field that is written and not understood. What is empty may be missing from what is understood.
+fn unknown_field(written: &Value, understood: &Value, at: &str) -> Option<String> {
+    match (written, understood) {
+        (Value::Object(fields), _) => fields.iter().filter(|(_, value)| !is_empty(value)).find_map(|(name, value)| {
+            let at = format!("{at}.{name}");
+            match understood.get(name) {
+                Some(understood) => unknown_field(value, understood, &at),
+                None => Some(at),
+            }
+        }),
+        (Value::Array(items), Value::Array(others)) => {
+            let pairs = items.iter().zip(others).enumerate();
+            pairs.into_iter().find_map(|(index, (item, other))| unknown_field(item, other, &format!("{at}[{index}]")))
+        }
+        _ => None,
+    }
+}
+
+fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Array(items) => items.is_empty(),
+        Value::Object(fields) => fields.values().all(is_empty),
+        _ => false,
+    }
 }
 
 /// The data of a Secret as text, as the API server would keep it: `stringData` goes over `data`.

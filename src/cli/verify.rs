@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::io::{self, Write};
+use std::num::NonZeroU64;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -9,7 +10,7 @@ use jiff::Timestamp;
 
 use super::authority_flags::AuthorityFlags;
 use super::facts_text::{Rows, heading};
-use super::model_flags::{Model, ModelFlags};
+use super::model_flags::{Model, ModelFlags, shown_path};
 use super::policy_content;
 use super::progress::Bar;
 use super::verify_output::{Satisfied, VerifyOutput};
@@ -47,6 +48,10 @@ pub(super) struct Flags {
     /// The bundle. Default: MODEL/model.sig, else the only *.sig or *.sigstore.json there; for a file, FILE.sig.
     #[arg(long, value_name = "FILE")]
     signature: Option<PathBuf>,
+
+    /// Read at most so many bytes per second, so that a server on the same disk is not starved.
+    #[arg(long, value_name = "BYTES")]
+    io_limit: Option<NonZeroU64>,
 
     /// How to print the result.
     #[arg(long, value_enum, default_value_t = Output::Text)]
@@ -106,7 +111,10 @@ impl Flags {
     }
 
     fn settings(self) -> Result<Settings, UsageError> {
-        let Flags { model, signature, authorities, output } = self;
+        let Flags { model, signature, io_limit, authorities, output } = self;
+        if let Some(folder) = signature.as_ref().filter(|file| file.is_dir()) {
+            return Err(UsageError(format!("--signature {}: it is a folder; name the bundle", shown_path(folder))));
+        }
         let of_cluster = authorities.are_policies();
         let policies = authorities.policies()?;
         let Model { root, path, ignore, ignore_git, links, threads, shown } = model.model()?;
@@ -118,7 +126,7 @@ impl Flags {
             extent: Extent::Full,
             place: if of_cluster { Place::LaptopUnderPolicies } else { Place::Laptop { ignore, ignore_git } },
             threads,
-            bytes_per_second: None,
+            bytes_per_second: io_limit,
             nonce: None,
         };
         Ok(Settings { request, policies, of_cluster, shown_model: shown, output })

@@ -1,7 +1,7 @@
 //! What `weighbridge verify --output json` prints, and its schema.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use schemars::{JsonSchema, schema_for};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::api::v1alpha1::{Code, Detail, OtherBundle, SignerStatus, UnsignedFiles, VerdictKind};
@@ -170,6 +170,5 @@ fn differences(mismatch: ContentMismatch) -> Differences {
 
 /// The schema of the form, for the reference pages.
 pub(super) fn schema() -> Artifact {
-    let schema = serde_json::to_string_pretty(&schema_for!(VerifyOutput)).unwrap_or_default();
-    Artifact { path: "docs/reference/verify-output.schema.json".into(), content: format!("{schema}\n") }
+    Artifact::schema_of::<VerifyOutput>("docs/reference/verify-output.schema.json")
 }

@@ -16,6 +16,9 @@ use std::path::{Path, PathBuf};
 
 pub use manifests::rendered;
 
+use schemars::JsonSchema;
+use schemars::generate::SchemaSettings;
+
 /// A file that is generated: its path from the root of the repository, and what is in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Artifact {
@@ -23,6 +26,15 @@ pub struct Artifact {
     pub path: PathBuf,
     /// The content.
     pub content: String,
+}
+
+impl Artifact {
+    /// The JSON schema of what is written: what may be left out is not required.
+    pub(crate) fn schema_of<T: JsonSchema>(path: &str) -> Self {
+        let schema = SchemaSettings::default().for_serialize().into_generator().into_root_schema_for::<T>();
+        let schema = serde_json::to_string_pretty(&schema).unwrap_or_default();
+        Artifact { path: path.into(), content: format!("{schema}\n") }
+    }
 }
 
 /// Why files could not be generated, read or written.

@@ -111,6 +111,29 @@ fn every_policy_that_is_not_satisfied_is_named() {
     let said = contains("shop/mine: spec.template.spec").and(contains("[UntrustedSigner]"));
     check(dir.path(), &arguments).code(1).stdout(said);
     check(dir.path(), &with("all.yaml", &["--policy", "mine.yaml"])).code(0);
+    let verify = ["verify", "m", "--policy"];
+    let mine = weighbridge(&[&verify[..], &["mine.yaml"]].concat()).current_dir(dir.path()).assert();
+    mine.code(1).stdout(contains("[UntrustedSigner]"));
+    let both = fs::read_to_string(dir.path().join("policy.yaml")).unwrap()
+        + "\n---\n"
+        + &fs::read_to_string(dir.path().join("mine.yaml")).unwrap();
+    fs::write(dir.path().join("both.yaml"), both).unwrap();
+    let both = weighbridge(&[&verify[..], &["both.yaml"]].concat()).current_dir(dir.path()).assert();
+    both.code(1).stdout(contains("default/mine"));
+}
+
+/// Else nobody would notice that a typo lets everything through.
+#[test]
+fn what_no_policy_is_about_is_said_where_that_may_be_a_mistake() {
+    let dir = folder();
+    fs::write(dir.path().join("elsewhere.yaml"), MANIFESTS.replace("name: shop, labels", "name: other, labels"))
+        .unwrap();
+    let pod = "{apiVersion: v1, kind: Pod, metadata: {name: p}, spec: {containers: [{name: c, image: c, volumeMounts: \
+               [{name: m, mountPath: /m}]}], volumes: [{name: m, persistentVolumeClaim: {claimName: llama}}]}}";
+    fs::write(dir.path().join("pod.yaml"), pod).unwrap();
+    let said = contains("no policy selects namespace default, of which no label is known");
+    check(dir.path(), &with("pod.yaml", &[])).code(0).stdout(said.clone());
+    check(dir.path(), &with("pod.yaml", &["--namespace-labels", "tier=test"])).code(0).stdout(said.not());
 }
 
 #[test]
@@ -135,11 +158,18 @@ fn usage_is_64() {
     fs::write(dir.path().join("broken.yaml"), "a: [").unwrap();
     let pod = "{apiVersion: v1, kind: Pod, spec: {containers: 1}}";
     fs::write(dir.path().join("pod.yaml"), pod).unwrap();
+    fs::write(dir.path().join("empty.yaml"), "---\n").unwrap();
+    let policy = fs::read_to_string(dir.path().join("policy.yaml")).unwrap();
+    fs::write(dir.path().join("typo.yaml"), policy.replace("matchLabels", "matchLabel")).unwrap();
+    fs::write(dir.path().join("later.yaml"), policy.replace("v1alpha1", "v2")).unwrap();
     for (arguments, said) in [
         (with("broken.yaml", &[]), "broken.yaml: the document in line 1"),
         (with("pod.yaml", &[]), "pod.yaml:1: the Pod cannot be read"),
         (with("nowhere.yaml", &[]), "nowhere.yaml: "),
         (with("all.yaml", &["--model", "llama=m"]), "write it as claim/NAME=DIR"),
+        (with("empty.yaml", &[]), "there is no object in what is to be checked"),
+        (vec!["all.yaml", "--policy", "typo.yaml"], "unknown field spec.match.namespaceSelector.matchLabel;"),
+        (vec!["all.yaml", "--policy", "later.yaml"], "weighbridge.dev/v2, which is no policy that is understood here"),
         (vec!["all.yaml"], "--policy"),
         (vec!["all.yaml", "--policy", "all.yaml"], "no ClusterModelPolicy or ModelPolicy in it"),
     ] {
@@ -182,6 +212,49 @@ fn reports_for_programs_say_the_same() {
     let junit = stdout("junit");
     assert!(junit.contains("tests=\"1\" failures=\"1\" errors=\"0\""), "{junit}");
     assert!(junit.contains("<failure message=\"production: spec.template"), "{junit}");
+}
+
+/// Objects that miss a field which the schema demands.
+fn incomplete(schema: &Value, root: &Value, value: &Value, at: &str, found: &mut Vec<String>) {
+    if let Some(name) = schema["$ref"].as_str().and_then(|it| it.strip_prefix("#/$defs/")) {
+        incomplete(&root["$defs"][name], root, value, at, found);
+    }
+    match value {
+        Value::Object(fields) => {
+            let required = schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str);
+            found.extend(required.filter(|name| !fields.contains_key(*name)).map(|name| format!("{at}.{name}")));
+            for (name, value) in fields {
+                incomplete(&schema["properties"][name], root, value, &format!("{at}.{name}"), found);
+            }
+        }
+        Value::Array(items) => items.iter().for_each(|item| incomplete(&schema["items"], root, item, at, found)),
+        _ => {}
+    }
+}
+
+#[test]
+fn what_is_printed_has_all_that_its_schema_demands() {
+    let dir = folder();
+    let run = |arguments: &[&str]| {
+        let output = weighbridge(arguments).current_dir(dir.path()).output().unwrap().stdout;
+        serde_json::from_slice::<Value>(&output).unwrap()
+    };
+    let verify = ["verify", "m", "--output", "json", "--policy", "policy.yaml"];
+    let mut outputs = vec![
+        ("verify", run(&verify)),
+        ("check", run(&[&["check"], &with("all.yaml", &["--output", "json"])[..]].concat())),
+    ];
+    fs::remove_file(dir.path().join("m/model.sig")).unwrap();
+    outputs.push(("verify", run(&verify)));
+    outputs.push(("check", run(&[&["check"], &with("all.yaml", &["--output", "json"])[..]].concat())));
+    for (what, output) in outputs {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("docs/reference/{what}-output.schema.json"));
+        let schema: Value = serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap();
+        let mut found = Vec::new();
+        incomplete(&schema, &schema, &output, what, &mut found);
+        assert_eq!(found, [""; 0], "{output}");
+        assert!(!schema["required"].as_array().unwrap().is_empty(), "{what} demands something");
+    }
 }
 
 #[test]

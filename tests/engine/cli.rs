@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use predicates::prelude::*;
 use predicates::str::contains;
@@ -54,6 +55,17 @@ fn refused_is_1_and_says_why() {
     }
     fs::remove_file(dir.path().join("m/model.sig")).unwrap();
     verify(dir.path(), &["m", "--key", "key.pem"]).code(1).stdout(contains("[Unsigned]"));
+}
+
+#[test]
+fn reading_is_as_slow_as_asked_for() {
+    let (dir, signer) = model();
+    fs::write(dir.path().join("m/large"), vec![0; 3000]).unwrap();
+    signer.sign_folder(&dir.path().join("m"), &["model.sig"]);
+    let began = Instant::now();
+    verify(dir.path(), &["m", "--key", "key.pem", "--io-limit", "2000"]).code(0);
+    assert!(began.elapsed() > Duration::from_secs(1), "3,000 bytes and more at 2,000 in a second");
+    verify(dir.path(), &["m", "--key", "key.pem", "--io-limit", "0"]).code(64).stderr(contains("--io-limit"));
 }
 
 #[test]
@@ -112,6 +124,7 @@ fn usage_is_64() {
         (&["m", "--key", "key.pem", "--ignore", "."], "not a path in the model"),
         (&["m", "--key", "key.pem", "--ignore", "m"], "not a path in the model"),
         (&["m", "--key", "key.pem", "--threads", "0"], "--threads"),
+        (&["m", "--key", "key.pem", "--signature", "m"], "--signature m: it is a folder"),
         (&["m", "--no-such-flag"], "--no-such-flag"),
         (&[], "<MODEL>"),
     ] {

@@ -1,6 +1,6 @@
 //! Manifests in, decisions out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize as _;
 use serde_json::Value;
@@ -26,6 +26,8 @@ pub(super) struct Checked {
     pub(super) objects: Vec<Object>,
     /// How many other objects there were.
     pub(super) others: usize,
+    /// Namespaces of which no label is known and no policy selects anything, and whose objects use models.
+    pub(super) unselected: BTreeSet<String>,
     /// Policies that cannot be understood, with what is wrong.
     pub(super) problems: Vec<(String, String)>,
 }
@@ -119,12 +121,14 @@ pub(super) fn check(mut world: World, manifests: Vec<Manifest>, namespace: &str)
     extracts.iter().for_each(|(_, _, extract)| world.bind(extract));
     extracts.iter().for_each(|(_, _, extract)| world.read_missing(extract));
     let evidence = world.evidence();
-    let objects: Vec<Object> = (extracts.into_iter())
+    let (objects, others): (Vec<Object>, Vec<Object>) = (extracts.into_iter())
         .map(|(file, line, extract)| object(&world, &evidence, file, line, extract))
-        .filter(|object| !object.decision.policies.is_empty())
-        .collect();
+        .partition(|object| !object.decision.policies.is_empty());
+    let with_models = others.iter().filter(|object| !object.extract.uses.is_empty());
+    let namespaces = with_models.map(|object| &object.extract.subject.namespace);
+    let unselected = namespaces.filter(|namespace| !world.has_labels(namespace)).cloned().collect();
     let problems = world.policies.iter().filter_map(|it| Some((it.name.to_string(), it.accepted().err()?))).collect();
-    Ok(Checked { others: total - objects.len(), world, evidence, objects, problems })
+    Ok(Checked { others: total - objects.len(), unselected, world, evidence, objects, problems })
 }
 
 fn object(world: &World, evidence: &Evidence, file: String, line: usize, extract: Extract) -> Object {

@@ -24,6 +24,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
+use super::policy_file::DEFAULT_NAMESPACE;
 use super::{Exit, UsageError};
 use crate::clock;
 use crate::facts::default_threads;
@@ -32,9 +33,6 @@ use judge::Checked;
 use live::{Live, LiveError, Target};
 pub(super) use output::schema;
 use world::World;
-
-/// The namespace of manifests that name none, as for kubectl.
-const DEFAULT_NAMESPACE: &str = "default";
 
 /// Check manifests against policies, as the webhook of a cluster would.
 ///
@@ -122,6 +120,9 @@ impl Flags {
         };
         let (world, default_namespace) = self.world(live)?;
         let manifests = manifests::read(&self.manifests, io::stdin())?;
+        if manifests.is_empty() {
+            return Err(UsageError("there is no object in what is to be checked".into()));
+        }
         let checked = judge::check(world, manifests, &default_namespace)?;
         // A reader that has gone away does not change what was found.
         drop(self.print(out, &checked));
@@ -145,10 +146,7 @@ impl Flags {
         let folders = self.models.iter().map(|model| folder(model)).collect::<Result<_, _>>()?;
         let labels = self.namespace_labels.iter().map(|label| pair(label)).collect::<Result<Vec<_>, _>>()?;
         let default_namespace = self.namespace.clone().unwrap_or_else(|| DEFAULT_NAMESPACE.to_owned());
-        // A policy of a namespace that stands in a file without naming one is in the one that it would be applied to.
-        for policy in &mut objects.namespaced {
-            policy.metadata.namespace.get_or_insert_with(|| default_namespace.clone());
-        }
+        objects.complete(&default_namespace);
         let threads = self.threads.unwrap_or_else(default_threads);
         let kinds = CustomKinds::with(objects.kinds.iter().map(|kind| &kind.spec));
         let policies = objects.compiled(&self.own_namespace);

@@ -1,7 +1,7 @@
 //! What `weighbridge check --output json` prints, and its schema.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use schemars::{JsonSchema, schema_for};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::explain;
@@ -141,8 +141,7 @@ pub(super) fn json(checked: &Checked) -> String {
 
 /// The schema of the form, for the reference pages.
 pub(in super::super) fn schema() -> Artifact {
-    let schema = serde_json::to_string_pretty(&schema_for!(CheckOutput)).unwrap_or_default();
-    Artifact { path: "docs/reference/check-output.schema.json".into(), content: format!("{schema}\n") }
+    Artifact::schema_of::<CheckOutput>("docs/reference/check-output.schema.json")
 }
 
 fn outcome(outcome: Outcome) -> OutputOutcome {

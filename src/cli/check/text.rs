@@ -18,7 +18,14 @@ pub(super) fn print(out: &mut dyn Write, checked: &Checked, with_reasons: bool) 
             explain::print(out, checked, object)?;
         }
     }
-    writeln!(out, "{}", summary(checked))
+    writeln!(out, "{}", summary(checked))?;
+    checked.unselected.iter().try_for_each(|namespace| {
+        writeln!(
+            out,
+            "no policy selects namespace {namespace}, of which no label is known: add a Namespace object, or --namespace \
+             {namespace} with --namespace-labels"
+        )
+    })
 }
 
 fn said(out: &mut dyn Write, object: &Object) -> io::Result<()> {

@@ -120,6 +120,11 @@ impl World {
         self.namespaces.get(namespace).map(|facts| &facts.labels)
     }
 
+    /// Whether anything is known of a namespace's labels beside the one that each has.
+    pub(super) fn has_labels(&self, namespace: &str) -> bool {
+        self.labels(namespace).is_some_and(|labels| labels.keys().any(|label| label != NAMESPACE_NAME))
+    }
+
     /// Whether a folder was named for a claim.
     pub(super) fn has_folder(&self, claim: &str) -> bool {
         self.folders.contains_key(claim)
