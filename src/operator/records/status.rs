@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::due::{Obstacle, next_time, obstacle};
-use super::situation::{Part, Situation};
+use super::situation::Situation;
 use crate::api::v1alpha1::{
     FindingCode, ModelStatus, ModelVerificationStatus, ReadSource, RefusedCode, Run, SignerStatus, UnknownCode,
     VerdictKind,
@@ -78,8 +78,8 @@ pub fn standing(situation: &Situation, now: Timestamp) -> Standing {
             let message = "its last read is older than the policies allow; it is read again".to_owned();
             return Standing::Unknown(UnknownCode::Stale, message);
         }
-        _ if situation.facts_hold() && !situation.parts.is_empty() => return Standing::Divided(below(situation)),
-        _ if situation.facts_hold() => return Standing::Facts,
+        _ if situation.facts_hold() && !status.parts.is_empty() => return Standing::Divided(below(situation)),
+        _ if situation.facts_hold() && !status.models.is_empty() => return Standing::Facts,
         _ => {}
     }
     if let Some(run) = situation.active_run() {
@@ -98,16 +98,15 @@ pub fn standing(situation: &Situation, now: Timestamp) -> Standing {
     }
 }
 
-/// What the worst of the models below comes to: what is refused before what is not known.
+/// What the worst of the models below comes to: what is refused before what is not known. Those that a read has just found
+/// were not looked up yet, and count like those that have no record.
 fn below(situation: &Situation) -> Below {
-    let of = |part: &Part| {
-        let Some([status, reason, message]) = &part.verified else {
-            return Below::Unknown(
-                UnknownCode::NotVerifiedYet,
-                format!("model {} waits to be read", shown(&part.path)),
-            );
+    let of = |path: &String| {
+        let part = situation.parts.iter().find(|part| part.path == *path);
+        let Some([status, reason, message]) = part.and_then(|part| part.verified.as_ref()) else {
+            return Below::Unknown(UnknownCode::NotVerifiedYet, format!("model {} waits to be read", shown(path)));
         };
-        let message = format!("model {}: {message}", shown(&part.path));
+        let message = format!("model {}: {message}", shown(path));
         let refused = RefusedCode::ALL.iter().copied().find(|code| code.as_str() == reason);
         let unknown = UnknownCode::ALL.iter().copied().find(|code| code.as_str() == reason);
         match (status.as_str(), refused, unknown) {
@@ -117,14 +116,14 @@ fn below(situation: &Situation) -> Below {
             _ => Below::Unknown(UnknownCode::VerifierFailed, message),
         }
     };
-    let all = situation.parts.iter().map(of);
+    let all = situation.status.parts.iter().map(of);
     let worst = all.max_by_key(|part| match part {
         Below::Verified(_) => 0,
         Below::Unknown(..) => 1,
         Below::Refused(..) => 2,
     });
     match worst {
-        None | Some(Below::Verified(_)) => Below::Verified(situation.parts.len()),
+        None | Some(Below::Verified(_)) => Below::Verified(situation.status.parts.len()),
         Some(worst) => worst,
     }
 }

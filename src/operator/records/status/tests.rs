@@ -333,6 +333,10 @@ fn a_folder_of_models_is_as_good_as_the_worst_of_them() {
         (situation.status.models.len(), situation.status.parts.clone()),
         (0, vec!["llama/a".into(), "llama/b".into()])
     );
+    assert!(situation.parts.is_empty(), "the read has just found them");
+    for kind in KINDS {
+        assert_eq!(condition(&situation, kind), is("Unknown", "NotVerifiedYet"), "{kind}");
+    }
     let said = |status: &str, reason: &str| Some([status, reason, "because"].map(str::to_owned));
     let table = [
         (said("True", "Verified"), said("True", "Verified"), is("True", "Verified")),
