@@ -107,7 +107,13 @@ fn uses_of(event: &Value) -> Vec<String> {
     };
     let verb = text(&event["verb"]);
     // Server-side apply is logged as a patch and needs the right to create, for what does not exist yet.
-    let also = (verb == "patch").then(|| "create".to_owned());
+    // And a list that comes as the beginning of a watch needs the right to list, for servers that do not stream it.
+    let streamed = text(&event["requestURI"]).contains("sendInitialEvents=true");
+    let also = match verb.as_str() {
+        "patch" => Some("create".to_owned()),
+        "watch" if streamed => Some("list".to_owned()),
+        _ => None,
+    };
     let rule =
         |verb: String| format!("{account} {verb} {}/{}{sub}", text(&object["apiGroup"]), text(&object["resource"]));
     [Some(verb), also].into_iter().flatten().map(rule).collect()
