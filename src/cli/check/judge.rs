@@ -9,7 +9,7 @@ use super::super::{Exit, UsageError};
 use super::manifests::Manifest;
 use super::world::World;
 use crate::api::v1alpha1::Code;
-use crate::decision::{Action, Decision, Evidence};
+use crate::decision::{Action, Decision, Evidence, can_end};
 use crate::model::shown_to;
 use crate::workload::{CustomKinds, Extract, Kind, Stage};
 
@@ -82,8 +82,8 @@ impl Object {
         let violations = decisions.into_iter().flatten().flat_map(|decision| &decision.violations);
         let stopping = violations.filter(|violation| violation.action >= Action::Hold);
         let outcome = |code: Code| match code {
-            Code::Unknown(_) => Outcome::Undetermined,
-            Code::Refused(_) | Code::Use(_) | Code::Request(_) => Outcome::Refused,
+            Code::Unknown(code) if can_end(code) => Outcome::Undetermined,
+            Code::Unknown(_) | Code::Refused(_) | Code::Use(_) | Code::Request(_) => Outcome::Refused,
         };
         stopping.map(|violation| outcome(violation.code)).max().unwrap_or(Outcome::Allowed)
     }
