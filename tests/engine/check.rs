@@ -236,6 +236,23 @@ fn reports_for_programs_say_the_same() {
     assert!(junit.contains("<failure message=\"production: spec.template"), "{junit}");
 }
 
+/// A template whose Pods are held is no more silent than one whose Pods are refused.
+#[test]
+fn a_test_report_says_what_is_waited_for() {
+    let dir = folder();
+    let stern = fs::read_to_string(dir.path().join("policy.yaml")).unwrap();
+    let mut holding: Value = serde_json::from_str(&stern).unwrap();
+    holding["spec"]["unknown"] = json!("Hold");
+    fs::write(dir.path().join("holding.yaml"), holding.to_string()).unwrap();
+    let sentence = "claim &quot;llama&quot; does not exist — create it, or correct claimName [SourceMissing]";
+    for policy in ["policy.yaml", "holding.yaml"] {
+        let done = check(dir.path(), &["all.yaml", "--policy", policy, "--output", "junit"]).code(2);
+        let message =
+            format!("<error message=\"production: spec.template.spec.containers[0].volumeMounts[0]: {sentence}\">");
+        done.stdout(contains(message));
+    }
+}
+
 /// Objects that miss a field which the schema demands.
 fn incomplete(schema: &Value, root: &Value, value: &Value, at: &str, found: &mut Vec<String>) {
     if let Some(name) = schema["$ref"].as_str().and_then(|it| it.strip_prefix("#/$defs/")) {

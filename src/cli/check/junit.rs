@@ -1,6 +1,7 @@
 //! The result as JUnit's XML, which build servers show as tests: one for each object.
 
 use super::judge::{Checked, Object, Outcome};
+use super::text::held;
 use crate::decision::{deny_text, warnings};
 
 /// The report: what is refused has failed, what is not determined is an error.
@@ -24,12 +25,13 @@ fn problem((policy, problem): &(String, String)) -> String {
 
 fn case(object: &Object) -> String {
     let decision = object.pods.as_ref().unwrap_or(&object.decision);
-    let denied = escaped(&deny_text(decision));
-    let message = denied.lines().next().unwrap_or_default();
+    let denied = Some(deny_text(decision)).filter(|text| !text.is_empty());
+    let said = escaped(&denied.into_iter().chain(held(decision)).collect::<Vec<_>>().join("\n"));
+    let message = said.lines().next().unwrap_or_default();
     let ending = match object.outcome() {
         Outcome::Allowed => String::new(),
-        Outcome::Refused => format!("<failure message=\"{message}\">{denied}</failure>"),
-        Outcome::Undetermined => format!("<error message=\"{message}\">{denied}</error>"),
+        Outcome::Refused => format!("<failure message=\"{message}\">{said}</failure>"),
+        Outcome::Undetermined => format!("<error message=\"{message}\">{said}</error>"),
     };
     let warned = escaped(&warnings(&object.decision).join("\n"));
     let warned = if warned.is_empty() { String::new() } else { format!("<system-out>{warned}</system-out>") };

@@ -42,7 +42,7 @@ fn said(out: &mut dyn Write, object: &Object) -> io::Result<()> {
 }
 
 /// What a Pod waits for.
-fn held(decision: &Decision) -> impl Iterator<Item = String> {
+pub(super) fn held(decision: &Decision) -> impl Iterator<Item = String> {
     let held = decision.violations.iter().filter(|violation| violation.action == Action::Hold);
     held.map(|Violation { policy, at, code, finding, .. }| {
         format!("{policy}: {at}: {} — {} [{code}]", finding.what, finding.fix)
