@@ -6,7 +6,7 @@
 use super::records::leaves_out;
 use super::{Facts, Finding, ModelFacts};
 use crate::api::v1alpha1::{Detail, RefusedCode, UnsignedFiles};
-use crate::model::shown;
+use crate::model::{shown, unsigned_remedy};
 use crate::policy::{CompiledPolicy, IgnoredPaths};
 use crate::workload::is_at_or_below;
 
@@ -27,7 +27,8 @@ pub fn check_unsigned(ignored: &IgnoredPaths, unsigned: &UnsignedFiles) -> Resul
         (_, true) if first.is_empty() => "more is not signed than a record can name".to_owned(),
         (_, true) => format!("more is not signed than a record can name, such as {first}"),
     };
-    let fix = "remove them, or sign the model with them".to_owned();
+    let left = paths.iter().filter(|path| !ignored.contain(path));
+    let fix = unsigned_remedy(left.map(String::as_str)).to_owned();
     Err((RefusedCode::UnsignedFiles, Finding { what, fix, detail: None }))
 }
 

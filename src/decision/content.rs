@@ -13,7 +13,7 @@ use crate::api::v1alpha1::{
     Code, FindingCode, LocationError, ModelStatus, ModelVerificationSpec, RefusedCode, UnknownCode, UseCode,
     VerdictKind,
 };
-use crate::model::{shown, shown_to};
+use crate::model::{shown, shown_to, unsigned_remedy};
 use crate::policy::{CompiledPolicy, PolicyName};
 use crate::workload::{ModelUse, SIGNATURE_ANNOTATION, Source, Unresolved};
 
@@ -402,6 +402,10 @@ fn model_is_sound(
         (VerdictKind::Refused, Some(FindingCode::Refused(RefusedCode::UntrustedSigner)), _) => {
             let code = RefusedCode::UntrustedSigner;
             Err(Obstacle::refused(code, finding("no listed signer signed it", &authorities::advice(policy))))
+        }
+        (VerdictKind::Refused, Some(FindingCode::Refused(code @ RefusedCode::UnsignedFiles)), Some(unsigned)) => {
+            let fix = unsigned_remedy(unsigned.paths.iter().map(String::as_str));
+            Err(Obstacle::refused(code, finding("files lie in it that nobody signed", fix)))
         }
         (VerdictKind::Refused, Some(FindingCode::Refused(code)), _) => {
             Err(Obstacle::refused(code, finding("the model was refused when it was read", remedy(code.into()))))

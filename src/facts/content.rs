@@ -9,13 +9,10 @@ use super::request::{Place, Progress, Request};
 use super::unsigned;
 use crate::api::v1alpha1::{RefusedCode, UnsignedFiles};
 use crate::model::{
-    ContentRules, FileDigests, Folder, Found, HashedFile, Hashing, Kind, Links, Manifest, Names, ResourceName, Tree,
-    TreeFile, Visit, hash_files, is_in_system_folder, shown, walk,
+    ContentRules, FileDigests, Folder, Found, GIT_PATHS, HashedFile, Hashing, Kind, Links, Manifest, Names,
+    ResourceName, Tree, TreeFile, Visit, hash_files, is_in_system_folder, shown, walk,
 };
 use crate::signature::Statement;
-
-/// Git's own files, which the reference leaves out unless it is told otherwise.
-const GIT_PATHS: [&str; 4] = [".git", ".gitattributes", ".github", ".gitignore"];
 
 /// What was read.
 #[derive(Default)]

@@ -3,7 +3,7 @@
 //! The layers below have error enums of their own; here, and only here, each is given its code.
 
 use crate::api::v1alpha1::{Code, Detail, RefusedCode, UnknownCode};
-use crate::model::{ContentMismatch, FolderError, HashError, ManifestError, ReadCode, WalkError};
+use crate::model::{ContentMismatch, FolderError, HashError, ManifestError, ReadCode, WalkError, unsigned_remedy};
 use crate::registry::{FetchError, Part};
 use crate::signature::{CertificateError, Rejection, RejectionCode, StatementError, Unfit};
 
@@ -171,7 +171,7 @@ fn of_reading(code: ReadCode, error: &dyn std::error::Error) -> Finding {
 impl From<ContentMismatch> for Finding {
     fn from(mismatch: ContentMismatch) -> Self {
         let (code, remedy) = if mismatch.is_unsigned_only() {
-            (RefusedCode::UnsignedFiles, "remove them, or sign the model with them")
+            (RefusedCode::UnsignedFiles, unsigned_remedy(mismatch.unsigned.iter()))
         } else {
             (RefusedCode::ContentMismatch, "restore the files that were signed, or sign the model as it is")
         };

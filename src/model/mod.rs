@@ -22,11 +22,14 @@ mod tree;
 
 pub use algorithms::Hasher;
 pub use beneath::{Folder, FolderError, Identity, Kind, Links, ReadCode, Seen};
-pub use compare::{ContentMismatch, ContentRules, Found, NAMES_SHOWN, Names};
+pub use compare::{ContentMismatch, ContentRules, Found, NAMES_SHOWN, Names, unsigned_remedy};
 pub use digest::{Digest, DigestError, HashAlgorithm, hex};
 pub use hash_files::{HashError, Hashing, hash_files};
 pub use manifest::{Entry, FileDigests, HashedFile, MAX_RESOURCES, Manifest, ManifestError};
 pub use method::{Method, Shard};
 pub use name::{MAX_NAME_BYTES, NameError, ResourceName};
 pub use shown::{MAX_SHOWN_CHARS, shown, shown_to, with_causes};
-pub use tree::{MAX_DEPTH, MAX_ENTRIES, SYSTEM_FOLDERS, Tree, TreeFile, Visit, WalkError, is_in_system_folder, walk};
+pub use tree::{
+    GIT_PATHS, MAX_DEPTH, MAX_ENTRIES, SYSTEM_FOLDERS, Tree, TreeFile, Visit, WalkError, is_git_path,
+    is_in_system_folder, walk,
+};

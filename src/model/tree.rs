@@ -20,6 +20,14 @@ pub const MAX_DEPTH: usize = 128;
 /// Folders that file systems and storage put at the top of a volume. What lies in them is no part of a model there.
 pub const SYSTEM_FOLDERS: [&str; 2] = ["lost+found", ".snapshot"];
 
+/// Git's own files and folders at a model's root, which signers leave out unless they are told otherwise.
+pub const GIT_PATHS: [&str; 4] = [".git", ".gitattributes", ".github", ".gitignore"];
+
+/// Whether a path in a model is, or lies in, one of Git's own.
+pub fn is_git_path(path: &str) -> bool {
+    GIT_PATHS.contains(&path.split('/').next().unwrap_or_default())
+}
+
 /// Whether a path beneath the top of a volume is, or lies in, a folder that is no part of a model there.
 pub fn is_in_system_folder(path: &str) -> bool {
     SYSTEM_FOLDERS.contains(&path.split('/').next().unwrap_or_default())

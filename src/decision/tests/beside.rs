@@ -72,6 +72,7 @@ fn sentences_about_what_is_not_signed() {
         of(&["a", "b", "c", "d", "e.md"], false, &["*.md"]),
         of(&["e.md"], true, &["*.md"]),
         of(&["a", "b", "c", "d"], true, &["*.md"]),
+        of(&["a"], false, &[]),
     ];
     insta::assert_snapshot!("sentences_about_what_is_not_signed", lines.join("\n"));
 }
