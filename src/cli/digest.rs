@@ -6,7 +6,7 @@ use std::num::NonZeroU64;
 use clap::{Args, ValueEnum};
 use serde_json::json;
 
-use super::facts_text::resources;
+use super::facts_text::{note_git_files, note_others, resources};
 use super::model_flags::{Model, ModelFlags};
 use super::progress::Bar;
 use super::{Exit, Output, UsageError, print_finding};
@@ -90,7 +90,7 @@ impl How {
 }
 
 impl Flags {
-    pub(super) fn run(self, out: &mut dyn Write) -> Result<Exit, UsageError> {
+    pub(super) fn run(self, out: &mut dyn Write, err: &mut dyn Write) -> Result<Exit, UsageError> {
         let Flags { model, how, output } = self;
         let model = model.model()?;
         let request = how.measure(&model)?;
@@ -101,6 +101,9 @@ impl Flags {
             Ok(measured) => {
                 // A reader that has gone away has seen enough.
                 let _ = print(out, output, &measured);
+                // Not among the lines that are printed, which programs read.
+                note_git_files(err, &request, &measured);
+                note_others(err, &request, &measured);
                 Ok(Exit::Success)
             }
             Err(finding) => Ok(print_finding(out, output, "No digest", &model.shown, &finding)),

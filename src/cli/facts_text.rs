@@ -7,7 +7,8 @@ use std::time::Duration;
 use indicatif::{HumanBytes, HumanDuration};
 use serde_json::{Value, json};
 
-use crate::model::{Entry, Manifest};
+use crate::facts::{Measure, Measured};
+use crate::model::{Entry, Manifest, Names, is_git_path};
 
 /// Below this many bytes a rate would be that of starting up, not of reading.
 const MIN_BYTES_WITH_RATE: u64 = 64 << 20;
@@ -45,6 +46,30 @@ impl<'a> Rows<'a> {
         let more = count.saturating_sub(first.len() as u64);
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
         self.row("left out", &format!("{}{more}", first.join(", ")))
+    }
+}
+
+/// Says that Git's own files were left out, if any were: nobody asked for that, and a cluster takes nothing unsigned.
+pub(super) fn note_git_files(err: &mut dyn Write, asked: &Measure, measured: &Measured) {
+    let why = "Git's own, as the reference does; a cluster refuses what is not signed: give --no-ignore-git-paths, or have \
+               its policies list them in content.ignorePaths";
+    note_left_out(err, measured.left_out.iter().filter(|name| asked.ignore_git && is_git_path(name)), why);
+}
+
+/// Says what else was left out, for whoever sees no row of it.
+pub(super) fn note_others(err: &mut dyn Write, asked: &Measure, measured: &Measured) {
+    let why = "signatures, what --ignore names, and links to folders";
+    note_left_out(err, measured.left_out.iter().filter(|name| !(asked.ignore_git && is_git_path(name))), why);
+}
+
+fn note_left_out<'a>(err: &mut dyn Write, names: impl Iterator<Item = &'a str>, why: &str) {
+    let mut sorted: Vec<&str> = names.collect();
+    sorted.sort_unstable();
+    let mut names = Names::default();
+    sorted.into_iter().for_each(|name| names.add(name));
+    if !names.is_empty() {
+        // Nobody is left to tell if this fails.
+        let _ = writeln!(err, "note: {} left out: {names} ({why})", names.count());
     }
 }
 

@@ -10,7 +10,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::digest::How;
-use super::facts_text::{Rows, heading};
+use super::facts_text::{Rows, heading, note_git_files};
 use super::model_flags::{Model, ModelFlags, name_in, shown_path};
 use super::progress::Bar;
 use super::{Exit, Output, UsageError, new_file, print_finding, text_file};
@@ -92,7 +92,7 @@ struct Settings {
 }
 
 impl Flags {
-    pub(super) fn run(self, out: &mut dyn Write) -> Result<Exit, UsageError> {
+    pub(super) fn run(self, out: &mut dyn Write, err: &mut dyn Write) -> Result<Exit, UsageError> {
         let settings = self.settings()?;
         let started = Instant::now();
         let bar = Bar::new();
@@ -104,6 +104,7 @@ impl Flags {
             Ok(measured) => {
                 // A reader that has gone away does not change what was done.
                 let _ = settings.print(out, &measured, seconds);
+                note_git_files(err, &settings.measure, &measured);
                 Ok(Exit::Success)
             }
             Err(finding) => Ok(print_finding(out, settings.output, "Not signed", &settings.model.shown, &finding)),

@@ -271,6 +271,50 @@ fn wrong_usage_of_sign_is_64() {
     sign(dir.path(), &["m", "--signature", "nowhere/model.sig"]).code(2).stdout(contains("cannot be written"));
 }
 
+/// Nobody asked for that, and a cluster refuses what then is not signed.
+#[test]
+fn who_signs_a_clone_is_told_that_its_git_files_are_not_signed() {
+    let (dir, _) = model(&["a", ".gitattributes", ".git/config", "left"]);
+    let note = || {
+        contains("note: 2 left out: .git, .gitattributes (Git's own, as the reference does; a cluster refuses")
+            .and(contains("--no-ignore-git-paths"))
+            .and(contains("content.ignorePaths"))
+    };
+    sign(dir.path(), &["m"]).code(0).stderr(note());
+    let others =
+        contains("note: 2 left out: left, model.sig (signatures, what --ignore names, and links to folders)\n");
+    run(dir.path(), "digest", &["m", "--ignore", "left"]).code(0).stderr(note().and(others));
+    for command in ["digest", "sign"] {
+        let key: &[&str] = if command == "sign" { &["--key", "key.pem", "--force"] } else { &[] };
+        let all = [&["m", "--no-ignore-git-paths", "--ignore", ".git"], key].concat();
+        run(dir.path(), command, &all).code(0).stderr(contains("Git's own").not());
+    }
+}
+
+/// A way out is named to whoever meets the refusal, on a laptop and under the policies of a cluster.
+#[test]
+fn git_files_that_are_not_signed_are_refused_with_two_ways_out() {
+    let (dir, signer) = model(&["a", ".gitattributes"]);
+    sign(dir.path(), &["m"]).code(0);
+    let policy = |content: Value| {
+        json!({
+            "apiVersion": "weighbridge.dev/v1alpha1", "kind": "ClusterModelPolicy", "metadata": { "name": "production" },
+            "spec": {
+                "match": { "namespaceSelector": {} }, "validationActions": ["Deny"], "content": content,
+                "authorities": [{ "name": "release-key", "key": { "data": signer.pem() } }],
+            },
+        })
+    };
+    let ways = "sign with --no-ignore-git-paths, or list them in content.ignorePaths [UnsignedFiles]";
+    for content in [json!({}), json!({ "ignorePaths": ["*.md"] })] {
+        fs::write(dir.path().join("policy.yaml"), policy(content).to_string()).unwrap();
+        run(dir.path(), "verify", &["m", "--policy", "policy.yaml"]).code(1).stdout(contains(ways));
+    }
+    fs::write(dir.path().join("m/new"), "").unwrap();
+    fs::remove_file(dir.path().join("m/.gitattributes")).unwrap();
+    verify(dir.path(), &["m"]).code(1).stdout(contains("remove them, or sign the model with them [UnsignedFiles]"));
+}
+
 #[test]
 fn digests_are_those_that_are_signed() {
     let (dir, _) = model(&["a", "b/c", ".git/config"]);
