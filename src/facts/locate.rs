@@ -228,6 +228,15 @@ fn unsigned(at: &ResourceName) -> Finding {
     Finding::new(RefusedCode::Unsigned, message)
 }
 
+/// It is not the model that is missing.
+fn no_such_bundle(path: &str) -> Finding {
+    let message = format!(
+        "the signature file `{}` does not exist; sign the model, or name the file that holds its signature",
+        shown(path)
+    );
+    Finding::new(UnknownCode::SourceMissing, message)
+}
+
 fn invalid(text: &str, error: &dyn std::error::Error) -> Finding {
     Finding::new(RefusedCode::MalformedContent, format!("the path `{}` {error}; rename it", shown(text)))
 }
@@ -248,8 +257,8 @@ pub(super) fn read_bundle(folder: &Folder, name: &ResourceName) -> Result<Vec<u8
 fn read_file(path: &Path) -> Result<Vec<u8>, Finding> {
     let text = path.to_string_lossy();
     let unreadable = |source: std::io::Error| match source.kind() {
-        std::io::ErrorKind::NotFound => FolderError::Missing { path: shown(&text) },
-        _ => FolderError::Unreadable { path: shown(&text), source },
+        std::io::ErrorKind::NotFound => no_such_bundle(&text),
+        _ => FolderError::Unreadable { path: shown(&text), source }.into(),
     };
     let metadata = fs::metadata(path).map_err(unreadable)?;
     if !metadata.is_file() {

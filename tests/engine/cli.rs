@@ -80,8 +80,20 @@ fn git_files_are_left_out_unless_asked_for() {
 fn not_determined_is_2() {
     let (dir, _) = model();
     fs::create_dir(dir.path().join("empty")).unwrap();
-    for arguments in [&["nothing"][..], &["empty"], &["m", "--signature", "nothing.sig"]] {
-        verify(dir.path(), &[arguments, &["--key", "key.pem"]].concat()).code(2).stdout(contains("[SourceMissing]"));
+    for (arguments, said) in [
+        (&["nothing"][..], "`nothing` does not exist; put the model there"),
+        (&["empty"], "holds no file; put the model there"),
+        (
+            &["m", "--signature", "nothing.sig"],
+            "the signature file `nothing.sig` does not exist; sign the model, or name",
+        ),
+        (
+            &["m/a", "--signature", "nothing.sig"],
+            "the signature file `nothing.sig` does not exist; sign the model, or name",
+        ),
+    ] {
+        let done = verify(dir.path(), &[arguments, &["--key", "key.pem"]].concat()).code(2);
+        done.stdout(contains(said).and(contains("[SourceMissing]")));
     }
 }
 
