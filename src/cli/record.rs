@@ -7,7 +7,9 @@ use kube::Resource;
 use serde_json::json;
 
 use super::{Exit, UsageError};
+use crate::api::names::{is_label, is_subdomain};
 use crate::api::v1alpha1::{DISCOVERY, ModelVerification, ModelVerificationSpec};
+use crate::model::shown;
 
 /// Print the record of a claim's path, to be applied ahead of a rollout.
 #[derive(Debug, Args)]
@@ -33,6 +35,12 @@ pub(super) struct Flags {
 
 impl Flags {
     pub(super) fn run(self, out: &mut dyn Write) -> Result<Exit, UsageError> {
+        if !is_subdomain(&self.claim) {
+            return Err(not_a_name("claim", &self.claim, "`-` and `.`", 253));
+        }
+        if let Some(namespace) = self.namespace.as_ref().filter(|namespace| !is_label(namespace)) {
+            return Err(not_a_name("namespace", namespace, "`-`", 63));
+        }
         let spec = ModelVerificationSpec::of_claim(self.claim, normal(&self.path)?);
         let spec = spec.signed_at(&self.signature).map_err(|error| UsageError(format!("--signature {error}")))?;
         let mut record = json!({
@@ -51,6 +59,15 @@ impl Flags {
         let _ = writeln!(out, "{}", text.trim_end());
         Ok(Exit::Success)
     }
+}
+
+/// The API server would refuse the record, and say so after everything else was set up.
+fn not_a_name(what: &str, name: &str, signs: &str, most: usize) -> UsageError {
+    UsageError(format!(
+        "`{}` is no name that a {what} can have; name it by lower-case letters and digits, with {signs} between them, and \
+         {most} characters at most",
+        shown(name)
+    ))
 }
 
 /// A path relative to the claim's root, by components.
@@ -79,17 +96,35 @@ mod tests {
         assert!(normal("a/../../b").is_err());
     }
 
-    #[test]
-    fn what_is_printed_is_a_record_under_its_own_name() {
-        let flags = Flags {
-            claim: "models".into(),
+    fn flags(claim: &str, namespace: Option<&str>) -> Flags {
+        Flags {
+            claim: claim.into(),
             path: "/llama".into(),
             signature: DISCOVERY.into(),
-            namespace: None,
+            namespace: namespace.map(str::to_owned),
             json: true,
-        };
+        }
+    }
+
+    #[test]
+    fn a_name_that_kubernetes_refuses_is_wrong_usage() {
+        let said = |claim, namespace| flags(claim, namespace).run(&mut Vec::new()).map_err(|error| error.0);
+        assert!(said("llama.8b", Some("shop")).is_ok());
+        for (claim, namespace, expected) in [
+            ("Llama", None, "`Llama` is no name that a claim can have"),
+            ("claim/llama", None, "`claim/llama` is no name that a claim can have"),
+            ("", None, "`` is no name that a claim can have"),
+            ("llama", Some("shop.eu"), "`shop.eu` is no name that a namespace can have"),
+            ("llama", Some(""), "`` is no name that a namespace can have"),
+        ] {
+            assert!(said(claim, namespace).unwrap_err().starts_with(expected), "{claim} {namespace:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_printed_is_a_record_under_its_own_name() {
         let mut out = Vec::new();
-        flags.run(&mut out).unwrap();
+        flags("models", None).run(&mut out).unwrap();
         let record: ModelVerification = serde_json::from_slice(&out).unwrap();
         assert_eq!(record.metadata.name, Some(record.spec.record_name()));
     }

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::bundle_reference::{BundleReference, REGISTRY_SCHEME, ReferenceError};
+use crate::api::names::is_subdomain;
 use crate::model::{Hasher, ResourceName, shown};
 
 /// The location that looks for the bundle itself.
@@ -13,8 +14,8 @@ pub const DISCOVERY: &str = "volume:";
 pub const MAX_INLINE_BYTES: usize = 128 << 10;
 /// Longest location that a record keeps, in bytes: a path, two names, or a host, a repository and a digest.
 const MAX_LOCATION_BYTES: usize = 1024;
-/// Longest name of a ConfigMap, and longest key in one (RFC 1123 names, and what the API server takes for keys).
-const MAX_NAME_BYTES: usize = 253;
+/// Longest key of a ConfigMap that the API server takes.
+const MAX_KEY_BYTES: usize = 253;
 
 /// Where a bundle is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -102,7 +103,7 @@ impl BundleLocation {
             return name.map(BundleLocation::Volume).ok_or_else(|| LocationError::Path(shown(text)));
         }
         if let Some(place) = text.strip_prefix("configmap:") {
-            let parts = place.split_once('/').filter(|(name, key)| is_name(name) && is_key(key));
+            let parts = place.split_once('/').filter(|(name, key)| is_subdomain(name) && is_key(key));
             let (name, key) = parts.ok_or_else(|| LocationError::ConfigMap(shown(text)))?;
             return Ok(BundleLocation::ConfigMap { name: name.to_owned(), key: key.to_owned() });
         }
@@ -129,19 +130,9 @@ impl fmt::Display for BundleLocation {
     }
 }
 
-/// A DNS subdomain (RFC 1123), as ConfigMaps are named.
-fn is_name(text: &str) -> bool {
-    let edge = |byte: Option<&u8>| byte.is_some_and(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
-    let bytes = text.as_bytes();
-    bytes.len() <= MAX_NAME_BYTES
-        && edge(bytes.first())
-        && edge(bytes.last())
-        && bytes.iter().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'.'))
-}
-
 /// A key of a ConfigMap, as the API server takes it.
 fn is_key(text: &str) -> bool {
-    (1..=MAX_NAME_BYTES).contains(&text.len())
+    (1..=MAX_KEY_BYTES).contains(&text.len())
         && !matches!(text, "." | "..")
         && !text.starts_with("..")
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'))

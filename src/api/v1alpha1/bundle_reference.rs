@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::api::names::is_label;
 use crate::model::{Digest, HashAlgorithm};
 
 /// How a reference to a registry begins.
@@ -10,8 +11,6 @@ pub const REGISTRY_SCHEME: &str = "oci://";
 /// Longest name of a host (RFC 1035), and longest repository that registries take.
 const MAX_HOST_BYTES: usize = 253;
 const MAX_REPOSITORY_BYTES: usize = 255;
-/// Longest label of a host's name (RFC 1035).
-const MAX_LABEL_BYTES: usize = 63;
 
 /// A manifest in a registry that holds a bundle. By its digest alone: what it names never changes.
 ///
@@ -85,16 +84,10 @@ pub fn is_host(text: &str) -> bool {
         Some((name, port)) => (name, Some(port)),
         None => (text, None),
     };
-    let label = |label: &str| {
-        (1..=MAX_LABEL_BYTES).contains(&label.len())
-            && label.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
-            && !label.starts_with('-')
-            && !label.ends_with('-')
-    };
     let number = |port: &str| {
         !port.starts_with('0') && port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok()
     };
-    name.len() <= MAX_HOST_BYTES && name.split('.').all(label) && port.is_none_or(number)
+    name.len() <= MAX_HOST_BYTES && name.split('.').all(is_label) && port.is_none_or(number)
 }
 
 /// A repository as the distribution specification has it: components of letters, digits and single separators.
@@ -179,7 +172,7 @@ mod tests {
     #[test]
     fn long_names_are_refused() {
         let digest = format!("sha256:{}", "0".repeat(64));
-        let label = "a".repeat(MAX_LABEL_BYTES);
+        let label = "a".repeat(63);
         for (place, fits) in [
             (format!("{label}.example.com/a"), true),
             (format!("a{label}.example.com/a"), false),
