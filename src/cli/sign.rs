@@ -124,8 +124,7 @@ impl Flags {
 
     fn credential(&self) -> Result<Credential, UsageError> {
         let wrong = |file: &Path, problem: String| UsageError(format!("{}: {problem}", shown_path(file)));
-        let file = open_key(&self.key, self.allow_shared_key)?;
-        let pem = read_text(&self.key, file)?;
+        let pem = read_key(&self.key, self.allow_shared_key)?;
         let passphrase = match &self.password_file {
             Some(file) => Some(passphrase_in(file)?),
             None if SigningKey::needs_passphrase(&pem) && io::stdin().is_terminal() => {
@@ -217,19 +216,22 @@ fn refuse_to_overwrite(signature: &Path, force: bool) -> Result<(), UsageError> 
     Err(UsageError(format!("{shown} exists and is not a bundle; remove it, or name another --signature")))
 }
 
-/// Opens a private key, unless others may read it: a key that somebody else has read signs for them too.
-fn open_key(path: &Path, allow_shared: bool) -> Result<File, UsageError> {
+/// The text of a private key, unless others may read it: a key that somebody else has read signs for them too. What is
+/// none may be read by anybody, and that is not what is wrong with it.
+fn read_key(path: &Path, allow_shared: bool) -> Result<String, UsageError> {
     let shown = shown_path(path);
     let wrong = |error: io::Error| UsageError(format!("--key {shown}: {error}"));
     let file = File::open(path).map_err(wrong)?;
     let mode = file.metadata().map_err(wrong)?.mode();
+    let pem = read_text(path, file)?;
+    SigningKey::look(&pem).map_err(|error| UsageError(format!("--key {shown}: {error}")))?;
     if mode & OTHERS_MAY_READ != 0 && !allow_shared {
         return Err(UsageError(format!(
             "--key {shown}: others than its owner may read it (mode {:03o}); run `chmod 600 {shown}`, or take it as it is with --allow-shared-key",
             mode & 0o777
         )));
     }
-    Ok(file)
+    Ok(pem)
 }
 
 fn read_text(path: &Path, file: File) -> Result<String, UsageError> {

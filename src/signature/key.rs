@@ -140,11 +140,11 @@ impl PublicKey {
     /// Reads a key from its `SubjectPublicKeyInfo` in DER.
     pub fn from_spki_der(der: &[u8]) -> Result<Self, KeyError> {
         let spki = SubjectPublicKeyInfoRef::try_from(der).map_err(|_| KeyError::Malformed)?;
-        if spki.algorithm.oid != EC_PUBLIC_KEY {
-            return Err(KeyError::UnsupportedKind(kind_of(&spki.algorithm.oid)));
+        let oid = spki.algorithm.parameters_oid().ok();
+        if let Some(kind) = unsupported_kind(&spki.algorithm.oid, oid.as_ref()) {
+            return Err(KeyError::UnsupportedKind(kind));
         }
-        let oid = spki.algorithm.parameters_oid().map_err(|_| KeyError::Malformed)?;
-        let curve = Curve::from_oid(&oid).ok_or_else(|| KeyError::UnsupportedKind(format!("EC on curve {oid}")))?;
+        let curve = oid.and_then(|oid| Curve::from_oid(&oid)).ok_or(KeyError::Malformed)?;
         let point = spki.subject_public_key.as_bytes().ok_or(KeyError::Malformed)?;
         // 4 = uncompressed, what every tool writes. One encoding for each key: one fingerprint, one hint.
         if point.first() != Some(&4) {
@@ -229,9 +229,13 @@ fn der_of_pem(text: &str) -> Result<Vec<u8>, KeyError> {
     }
 }
 
-fn kind_of(oid: &ObjectIdentifier) -> String {
-    let oid = oid.to_string();
-    OTHER_KINDS.iter().find(|(other, _)| *other == oid).map_or(oid, |(_, name)| (*name).into())
+/// What a key of that algorithm and curve is called, if models are not signed with it.
+pub(super) fn unsupported_kind(algorithm: &ObjectIdentifier, curve: Option<&ObjectIdentifier>) -> Option<String> {
+    if *algorithm == EC_PUBLIC_KEY {
+        return curve.filter(|oid| Curve::from_oid(oid).is_none()).map(|oid| format!("EC on curve {oid}"));
+    }
+    let oid = algorithm.to_string();
+    Some(OTHER_KINDS.iter().find(|(other, _)| *other == oid).map_or(oid, |(_, name)| (*name).into()))
 }
 
 #[cfg(test)]

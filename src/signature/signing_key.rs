@@ -13,10 +13,10 @@ use aws_lc_rs::signature::{
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use pkcs8::der::zeroize::Zeroizing;
-use pkcs8::{EncryptedPrivateKeyInfo, SecretDocument};
+use pkcs8::{EncryptedPrivateKeyInfo, PrivateKeyInfo, SecretDocument};
 
 use super::dsse;
-use super::key::PublicKey;
+use super::key::{PublicKey, unsupported_kind};
 use super::pem;
 use crate::model::shown;
 
@@ -41,6 +41,15 @@ pub enum SigningKeyError {
     /// PEM of something else, whose label it names.
     #[error("it is PEM of a `{0}`; give the `PRIVATE KEY` that belongs to it")]
     OtherPem(String),
+    /// The public half, with which one verifies.
+    #[error("it is a public key, which can only verify; give the private key that belongs to it")]
+    Public,
+    /// A private key of a kind that OMS does not sign with.
+    #[error(
+        "it is a private key of kind {0}; models are signed with ECDSA keys on P-256, P-384 or P-521: make one with \
+         `openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out NEW`"
+    )]
+    UnsupportedKind(String),
     /// More than one private key.
     #[error("more than one private key in it; give the one to sign with")]
     Several,
@@ -85,6 +94,11 @@ impl SigningKey {
         block(text).is_ok_and(|(form, _)| form == Form::Encrypted)
     }
 
+    /// Whether text holds a private key and no other, by its labels alone: nothing of it is decoded.
+    pub fn look(text: &str) -> Result<(), SigningKeyError> {
+        block(text).map(|_| ())
+    }
+
     /// Reads a key from PEM: PKCS #8, with or without encryption, or SEC 1. Text around the block is skipped, other
     /// blocks too (OpenSSL writes `EC PARAMETERS` before a key). A passphrase for a key that needs none is ignored.
     pub fn from_pem(text: &str, passphrase: Option<&str>) -> Result<Self, SigningKeyError> {
@@ -102,7 +116,8 @@ impl SigningKey {
 
     fn from_der(der: &[u8]) -> Result<Self, SigningKeyError> {
         let pair = ALGORITHMS.iter().find_map(|algorithm| EcdsaKeyPair::from_private_key_der(algorithm, der).ok());
-        let pair = pair.ok_or(SigningKeyError::Malformed)?;
+        let pair =
+            pair.ok_or_else(|| other_kind(der).map_or(SigningKeyError::Malformed, SigningKeyError::UnsupportedKind))?;
         let spki = pair.public_key().as_der().map_err(|_| SigningKeyError::Malformed)?;
         let public = PublicKey::from_spki_der(spki.as_ref()).map_err(|_| SigningKeyError::Malformed)?;
         Ok(SigningKey { pair, public })
@@ -139,6 +154,9 @@ fn block(text: &str) -> Result<(Form, &str), SigningKeyError> {
             "ENCRYPTED PRIVATE KEY" => Form::Encrypted,
             "EC PRIVATE KEY" if body.contains("ENCRYPTED") => return Err(SigningKeyError::OldEncryption),
             "EC PRIVATE KEY" => Form::Sec1,
+            "RSA PRIVATE KEY" | "DSA PRIVATE KEY" => {
+                return Err(SigningKeyError::UnsupportedKind(label.trim_end_matches(" PRIVATE KEY").to_owned()));
+            }
             label => {
                 other.get_or_insert(label);
                 continue;
@@ -148,7 +166,17 @@ fn block(text: &str) -> Result<(Form, &str), SigningKeyError> {
             return Err(SigningKeyError::Several);
         }
     }
-    found.ok_or_else(|| other.map_or(SigningKeyError::NotPem, |label| SigningKeyError::OtherPem(shown(label))))
+    found.ok_or_else(|| match other {
+        None => SigningKeyError::NotPem,
+        Some("PUBLIC KEY" | "RSA PUBLIC KEY") => SigningKeyError::Public,
+        Some(label) => SigningKeyError::OtherPem(shown(label)),
+    })
+}
+
+/// The kind of a key in PKCS #8 that models are not signed with.
+fn other_kind(der: &[u8]) -> Option<String> {
+    let algorithm = PrivateKeyInfo::try_from(der).ok()?.algorithm;
+    unsupported_kind(&algorithm.oid, algorithm.parameters_oid().ok().as_ref())
 }
 
 fn decrypt(der: &[u8], passphrase: &str) -> Result<SecretDocument, SigningKeyError> {
@@ -165,6 +193,15 @@ fn decrypt(der: &[u8], passphrase: &str) -> Result<SecretDocument, SigningKeyErr
 mod tests {
     use super::*;
     use pem_rfc7468::LineEnding;
+
+    /// `PrivateKeyInfo` of other kinds, with two bytes in place of a key: what kind it is stands before it.
+    const RSA: &str = "3016020100300d06092a864886f70d010101050004020000";
+    const ED25519: &str = "300e020100300506032b657004020000";
+    const SECP256K1: &str = "3019020100301006072a8648ce3d020106052b8104000a04020000";
+
+    fn bytes(hex: &str) -> Vec<u8> {
+        (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap()).collect()
+    }
 
     fn pem(label: &str, der: &[u8]) -> String {
         pem_rfc7468::encode_string(label, LineEnding::LF, der).unwrap()
@@ -210,11 +247,17 @@ mod tests {
         let pair = EcdsaKeyPair::generate(ALGORITHMS[0]).unwrap();
         let good = pem("PRIVATE KEY", pair.to_pkcs8v1().unwrap().as_ref());
         let public = pem("PUBLIC KEY", pair.public_key().as_der().unwrap().as_ref());
+        let of_kind = |label: &str, hex: &str| pem(label, &bytes(hex));
         let old = "-----BEGIN EC PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-256-CBC,AA\n\nAAAA\n-----END EC PRIVATE KEY-----\n";
         for (text, error) in [
             ("", SigningKeyError::NotPem),
             ("-----BEGIN x", SigningKeyError::NotPem),
-            (&public, SigningKeyError::OtherPem("PUBLIC KEY".into())),
+            (&public, SigningKeyError::Public),
+            (&public.replace("PUBLIC KEY", "CERTIFICATE"), SigningKeyError::OtherPem("CERTIFICATE".into())),
+            (&of_kind("RSA PRIVATE KEY", "3000"), SigningKeyError::UnsupportedKind("RSA".into())),
+            (&of_kind("PRIVATE KEY", RSA), SigningKeyError::UnsupportedKind("RSA".into())),
+            (&of_kind("PRIVATE KEY", ED25519), SigningKeyError::UnsupportedKind("Ed25519".into())),
+            (&of_kind("PRIVATE KEY", SECP256K1), SigningKeyError::UnsupportedKind("EC on curve 1.3.132.0.10".into())),
             (&good.repeat(2), SigningKeyError::Several),
             (old, SigningKeyError::OldEncryption),
             (&good.replace("PRIVATE KEY", "ENCRYPTED PRIVATE KEY"), SigningKeyError::Cipher),

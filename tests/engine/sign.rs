@@ -257,11 +257,13 @@ fn an_encrypted_key_takes_its_passphrase_from_a_file() {
 #[test]
 fn wrong_usage_of_sign_is_64() {
     let (dir, _) = model(&["a"]);
-    fs::write(dir.path().join("nonsense.pem"), "x").unwrap();
+    let rsa = "-----BEGIN RSA PRIVATE KEY-----\nMAA=\n-----END RSA PRIVATE KEY-----\n";
+    fs::write(dir.path().join("rsa.pem"), rsa).unwrap();
     for (arguments, text) in [
         (&["m"][..], "--key"),
         (&["m", "--key", "nothing.pem"], "nothing.pem"),
-        (&["m", "--key", "key.pub", "--allow-shared-key"], "PUBLIC KEY"),
+        (&["m", "--key", "key.pub"], "--key key.pub: it is a public key"),
+        (&["m", "--key", "rsa.pem"], "--key rsa.pem: it is a private key of kind RSA; models are signed with ECDSA"),
         (&["m", "--key", "key.pem", "--chain", "key.pub"], "--certificate"),
         (&["m", "--key", "key.pem", "--certificate", "key.pub"], "BEGIN CERTIFICATE"),
         (&["m", "--key", "key.pem", "--hash", "md5"], "--hash"),
