@@ -94,6 +94,7 @@ impl Flags {
         let Flags { model, how, output } = self;
         let model = model.model()?;
         let request = how.measure(&model)?;
+        model.warn_of_absent(err);
         let bar = Bar::new();
         let measured = measure(&request, &bar);
         bar.finish();

@@ -71,7 +71,7 @@ impl Command {
             Command::Generate(flags) => flags.run(out),
             Command::Operator(flags) => flags.run(out),
             Command::Uninstall(flags) => flags.run(out),
-            Command::Verify(flags) => flags.run(out),
+            Command::Verify(flags) => flags.run(out, err),
             Command::Check(flags) => flags.run(out, err),
             Command::Sign(flags) => flags.run(out, err),
             Command::Digest(flags) => flags.run(out, err),

@@ -1,6 +1,7 @@
 //! The flags of every subcommand that reads a model, and what they mean.
 
 use std::fs;
+use std::io::{ErrorKind, Write};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
@@ -52,6 +53,8 @@ pub(super) struct Model {
     pub(super) ignore_git: bool,
     /// Whether links are followed.
     pub(super) links: Links,
+    /// What of that is not there, as the person wrote it, fit to be shown.
+    pub(super) absent: Vec<String>,
     /// How many threads hash.
     pub(super) threads: NonZeroUsize,
     /// As the person wrote it, fit to be shown.
@@ -63,11 +66,14 @@ impl ModelFlags {
     pub(super) fn model(self) -> Result<Model, UsageError> {
         let ModelFlags { model, ignore, no_ignore_git_paths, ignore_git_paths: _, allow_symlinks, threads } = self;
         let (root, path) = root_and_path(&model)?;
-        let ignore = ignore.iter().map(|path| ignored(&root, path)).collect::<Result<_, _>>()?;
+        let names = ignore.iter().map(|path| ignored(&root, path)).collect::<Result<Vec<_>, _>>()?;
+        let absent = ignore.iter().zip(&names).filter(|(_, name)| root.is_dir() && is_absent(&root, name));
+        let absent = absent.map(|(path, _)| shown_path(path)).collect();
         Ok(Model {
             root,
             path,
-            ignore,
+            ignore: names,
+            absent,
             ignore_git: !no_ignore_git_paths,
             links: if allow_symlinks { Links::Follow } else { Links::Refuse },
             threads: threads.unwrap_or_else(default_threads),
@@ -80,6 +86,14 @@ impl Model {
     /// The file or folder itself, as a path of this machine.
     pub(super) fn location(&self) -> PathBuf {
         if self.path.is_root() { self.root.clone() } else { self.root.join(self.path.as_str()) }
+    }
+
+    /// Says which paths to ignore are not there: what is misspelt is read and compared after all.
+    pub(super) fn warn_of_absent(&self, err: &mut dyn Write) {
+        for path in &self.absent {
+            // Nobody is left to tell if this fails.
+            let _ = writeln!(err, "warning: --ignore {path}: nothing of that name is in the model; correct the path");
+        }
     }
 
     /// Where its signature is by default: `MODEL/model.sig`, of a single file `FILE.sig`.
@@ -120,6 +134,10 @@ fn root_and_path(model: &Path) -> Result<(PathBuf, ResourceName), UsageError> {
     let path = path.ok_or_else(|| UsageError("the model's name is not one that can be signed; rename it".into()))?;
     let parent = model.parent().filter(|parent| !parent.as_os_str().is_empty());
     Ok((parent.unwrap_or(Path::new(".")).into(), path))
+}
+
+fn is_absent(model: &Path, name: &ResourceName) -> bool {
+    fs::symlink_metadata(model.join(name.as_str())).is_err_and(|error| error.kind() == ErrorKind::NotFound)
 }
 
 /// A path to ignore is one of this machine that leads into the model, as the reference has it, or else one inside the

@@ -94,6 +94,7 @@ struct Settings {
 impl Flags {
     pub(super) fn run(self, out: &mut dyn Write, err: &mut dyn Write) -> Result<Exit, UsageError> {
         let settings = self.settings()?;
+        settings.model.warn_of_absent(err);
         let started = Instant::now();
         let bar = Bar::new();
         let measured = measure(&settings.measure, &bar);

@@ -72,8 +72,8 @@ struct Settings {
 }
 
 impl Flags {
-    pub(super) fn run(self, out: &mut dyn Write) -> Result<Exit, UsageError> {
-        let Settings { request, policies, of_cluster, shown_model, output } = self.settings()?;
+    pub(super) fn run(self, out: &mut dyn Write, err: &mut dyn Write) -> Result<Exit, UsageError> {
+        let Settings { request, policies, of_cluster, shown_model, output } = self.settings(err)?;
         let (now, satisfied) = (clock::now(), RefCell::new(Vec::new()));
         let admit = |signers: &Signers, others: &[OtherBundle]| {
             *satisfied.borrow_mut() = satisfied_by(&policies, signers, others, now)?;
@@ -110,14 +110,16 @@ impl Flags {
         Ok(exit)
     }
 
-    fn settings(self) -> Result<Settings, UsageError> {
+    fn settings(self, err: &mut dyn Write) -> Result<Settings, UsageError> {
         let Flags { model, signature, io_limit, authorities, output } = self;
         if let Some(folder) = signature.as_ref().filter(|file| file.is_dir()) {
             return Err(UsageError(format!("--signature {}: it is a folder; name the bundle", shown_path(folder))));
         }
         let of_cluster = authorities.are_policies();
         let policies = authorities.policies()?;
-        let Model { root, path, ignore, ignore_git, links, threads, shown } = model.model()?;
+        let model = model.model()?;
+        model.warn_of_absent(err);
+        let Model { root, path, ignore, ignore_git, links, absent: _, threads, shown } = model;
         let request = Request {
             root,
             path,

@@ -136,6 +136,14 @@ fn what_no_policy_is_about_is_said_where_that_may_be_a_mistake() {
     check(dir.path(), &with("pod.yaml", &["--namespace-labels", "tier=test"])).code(0).stdout(said.not());
 }
 
+/// Else a claim that is misspelt would be missing, and its folder never read.
+#[test]
+fn a_folder_for_a_claim_that_nobody_mounts_is_said() {
+    let dir = folder();
+    let said = "warning: --model claim/lama: no manifest mounts that claim; correct its name\n";
+    check(dir.path(), &with("all.yaml", &["--model", "claim/lama=m"])).code(0).stderr(said);
+}
+
 #[test]
 fn what_nobody_can_say_is_2() {
     let dir = folder();

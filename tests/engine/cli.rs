@@ -58,6 +58,18 @@ fn refused_is_1_and_says_why() {
 }
 
 #[test]
+fn what_is_to_be_ignored_and_is_not_there_is_said() {
+    let (dir, _) = model();
+    let ignored = |path| ["m", "--key", "key.pem", "--ignore", path];
+    let said = "warning: --ignore m/nwe: nothing of that name is in the model; correct the path\n";
+    verify(dir.path(), &ignored("m/nwe")).code(0).stderr(said);
+    verify(dir.path(), &ignored("b")).code(0).stderr("");
+    verify(dir.path(), &["m", "--signature", "m/model.sig", "--key", "key.pem", "--ignore", "b/c"]).code(0).stderr("");
+    weighbridge(&["digest", "m", "--ignore", "m/nwe"]).current_dir(dir.path()).assert().code(0).stderr(contains(said));
+    verify(dir.path(), &["nothing", "--key", "key.pem", "--ignore", "new"]).code(2).stderr("");
+}
+
+#[test]
 fn reading_is_as_slow_as_asked_for() {
     let (dir, signer) = model();
     fs::write(dir.path().join("m/large"), vec![0; 3000]).unwrap();

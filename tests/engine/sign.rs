@@ -67,7 +67,9 @@ fn what_is_signed_verifies() {
 #[test]
 fn a_bundle_is_what_the_reference_writes() {
     let (dir, signer) = model(&["a.b", "a/b", "é \"x\"", ".git/config", "left"]);
-    sign(dir.path(), &["m", "--ignore", "m/left"]).code(0);
+    sign(dir.path(), &["m", "--ignore", "m/left", "--ignore", "right"])
+        .code(0)
+        .stderr(contains("warning: --ignore right: nothing of that name is in the model"));
     let bundle: Value = serde_json::from_slice(&fs::read(dir.path().join("m/model.sig")).unwrap()).unwrap();
     let mut expected = signer.bundle(b"");
     expected["dsseEnvelope"]["payload"] = bundle["dsseEnvelope"]["payload"].clone();
@@ -80,7 +82,7 @@ fn a_bundle_is_what_the_reference_writes() {
     );
     expected["subject"][0]["name"] = json!("m");
     expected["predicate"]["serialization"]["ignore_paths"] =
-        json!([".git", ".gitattributes", ".github", ".gitignore", "left", "model.sig"]);
+        json!([".git", ".gitattributes", ".github", ".gitignore", "left", "model.sig", "right"]);
     assert_eq!(statement, expected);
 }
 

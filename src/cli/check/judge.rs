@@ -28,6 +28,8 @@ pub(super) struct Checked {
     pub(super) others: usize,
     /// Namespaces of which no label is known and no policy selects anything, and whose objects use models.
     pub(super) unselected: BTreeSet<String>,
+    /// Claims that a folder was named for and that no object uses.
+    pub(super) unused: Vec<String>,
     /// Policies that cannot be understood, with what is wrong.
     pub(super) problems: Vec<(String, String)>,
 }
@@ -118,6 +120,8 @@ pub(super) fn check(mut world: World, manifests: Vec<Manifest>, namespace: &str)
             extracts.push((manifest.file, manifest.line, extract));
         }
     }
+    let claims = extracts.iter().flat_map(|(_, _, extract)| extract.uses.iter().filter_map(|it| it.claim()));
+    let unused = world.folders_beside(&claims.collect());
     extracts.iter().for_each(|(_, _, extract)| world.bind(extract));
     extracts.iter().for_each(|(_, _, extract)| world.read_missing(extract));
     let evidence = world.evidence();
@@ -128,7 +132,7 @@ pub(super) fn check(mut world: World, manifests: Vec<Manifest>, namespace: &str)
     let namespaces = with_models.map(|object| &object.extract.subject.namespace);
     let unselected = namespaces.filter(|namespace| !world.has_labels(namespace)).cloned().collect();
     let problems = world.policies.iter().filter_map(|it| Some((it.name.to_string(), it.accepted().err()?))).collect();
-    Ok(Checked { others: total - objects.len(), unselected, world, evidence, objects, problems })
+    Ok(Checked { others: total - objects.len(), unselected, unused, world, evidence, objects, problems })
 }
 
 fn object(world: &World, evidence: &Evidence, file: String, line: usize, extract: Extract) -> Object {

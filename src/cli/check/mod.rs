@@ -28,6 +28,7 @@ use super::policy_file::DEFAULT_NAMESPACE;
 use super::{Exit, UsageError};
 use crate::clock;
 use crate::facts::default_threads;
+use crate::model::shown;
 use crate::workload::CustomKinds;
 use judge::Checked;
 use live::{Live, LiveError, Target};
@@ -124,6 +125,11 @@ impl Flags {
             return Err(UsageError("there is no object in what is to be checked".into()));
         }
         let checked = judge::check(world, manifests, &default_namespace)?;
+        for claim in &checked.unused {
+            let claim = shown(claim);
+            // Nobody is left to tell if this fails.
+            let _ = writeln!(err, "warning: --model claim/{claim}: no manifest mounts that claim; correct its name");
+        }
         // A reader that has gone away does not change what was found.
         drop(self.print(out, &checked));
         Ok(checked.exit())

@@ -4,7 +4,7 @@
 //! what its folder holds, nobody writes, and everything was just read.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -128,6 +128,11 @@ impl World {
     /// Whether a folder was named for a claim.
     pub(super) fn has_folder(&self, claim: &str) -> bool {
         self.folders.contains_key(claim)
+    }
+
+    /// The claims for which a folder was named, but for these.
+    pub(super) fn folders_beside(&self, claims: &BTreeSet<&str>) -> Vec<String> {
+        self.folders.keys().filter(|claim| !claims.contains(claim.as_str())).cloned().collect()
     }
 
     /// Decides as the webhook would.
