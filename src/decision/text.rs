@@ -146,7 +146,7 @@ pub(super) fn remedy(code: Code) -> &'static str {
             RefusedCode::SymlinkNotAllowed => "put the file in place of the link, and sign the model again",
             RefusedCode::SignerExpired => "sign the model again, with a certificate that is valid",
             RefusedCode::Revoked => "sign the model again, with a signer that is not revoked",
-            RefusedCode::MalformedContent => "remove what is neither a file nor a folder",
+            RefusedCode::MalformedContent => "remove what is no file or folder, and links that lead nowhere",
         },
         Code::Unknown(code) => match code {
             UnknownCode::NotVerifiedYet => "wait: it will be read",

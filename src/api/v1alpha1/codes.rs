@@ -66,7 +66,9 @@ closed_set! {
         SignerExpired,
         /// The model, the signer or the certificate was revoked.
         Revoked,
-        /// The tree holds what is neither a file nor a folder: a FIFO, a device, a socket.
+        /// The tree holds what no model can: a FIFO, a device, a socket, a link that leads nowhere or back to itself, or a
+        /// name that cannot be signed; or, when signing, it holds no file, names that differ only in case, or an empty file
+        /// under shards.
         MalformedContent,
     }
 }
