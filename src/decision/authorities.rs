@@ -9,7 +9,7 @@ use super::signers::{ends, has_expired, is_valid, marks, proved, words};
 use crate::api::v1alpha1::{OtherBundle, RefusedCode, SignerProof, SignerStatus};
 use crate::model::shown;
 use crate::policy::CompiledPolicy;
-use crate::signature::Signer;
+use crate::signature::{AlternativeName, Pinned, Signer};
 
 /// How many signers a sentence names before it counts the rest.
 const NAMED_SIGNERS: usize = 2;
@@ -43,7 +43,7 @@ pub fn check<'a>(
             detail: None,
         },
         None => Finding {
-            what: format!("it is signed by {}, whom the policy does not list", who(&valid)),
+            what: format!("it is signed by {}, whom the policy does not list{}", who(&valid), unlike(policy, &valid)),
             fix: advice(policy),
             detail: None,
         },
@@ -137,6 +137,36 @@ fn who(signers: &[&SignerStatus]) -> String {
     all.truncate(NAMED_SIGNERS);
     all.extend((more > 0).then(|| format!("{more} more")));
     if all.is_empty() { "nobody that could be verified".to_owned() } else { all.join(", ") }
+}
+
+/// What a certificate of an authority's own roots has other than what the authority lists, where there is such a one: a
+/// signer's name in words is not always what was compared.
+fn unlike(policy: &CompiledPolicy, signers: &[&SignerStatus]) -> String {
+    let known: Vec<Signer> = signers.iter().flat_map(|status| proved(status, |_| true)).collect();
+    let certificates = policy.authorities.iter().flat_map(|listed| {
+        let own = known.iter().filter_map(|signer| listed.authority.pins_for(signer));
+        own.map(|(facts, pins)| (listed.name.as_str(), facts, pins))
+    });
+    let pins = certificates.flat_map(|(name, facts, pins)| pins.iter().map(move |pin| (name, facts, pin)));
+    // The one that comes closest is most likely the one that was meant.
+    let closest = pins.min_by_key(|(_, facts, pin)| pin.lacking(facts).count());
+    let lacking = closest.and_then(|(name, facts, pin)| Some((name, facts, pin.lacking(facts).next()?)));
+    let Some((name, facts, pinned)) = lacking else { return String::new() };
+    let (what, wanted, has) = match pinned {
+        Pinned::Subject(wanted) => ("subject", shown(wanted), format!("not {}", shown(&facts.subject))),
+        Pinned::Issuer(wanted) => ("issuer", shown(wanted), format!("not {}", shown(&facts.issuer))),
+        Pinned::Name(wanted) => ("name", shown(&wanted.to_string()), names(&facts.names)),
+        Pinned::Fingerprint(wanted) => ("fingerprint", wanted.to_string(), format!("not {}", facts.fingerprint)),
+    };
+    format!(": {name} wants the {what} {wanted}, {has}")
+}
+
+/// The names that a certificate gives instead, escaped.
+fn names(all: &[AlternativeName]) -> String {
+    let more = all.len().saturating_sub(NAMED_SIGNERS);
+    let mut names: Vec<String> = all.iter().take(NAMED_SIGNERS).map(|name| shown(&name.to_string())).collect();
+    names.extend((more > 0).then(|| format!("{more} more")));
+    if names.is_empty() { "and it has none".to_owned() } else { format!("not {}", names.join(", ")) }
 }
 
 /// What to do where nobody listed has signed.

@@ -56,6 +56,19 @@ pub struct CertificatePin {
     pub fingerprint: Option<Digest>,
 }
 
+/// One thing that a pin names. Not fit to be shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pinned<'a> {
+    /// The leaf's subject.
+    Subject(&'a str),
+    /// The leaf's issuer.
+    Issuer(&'a str),
+    /// A subject alternative name.
+    Name(&'a AlternativeName),
+    /// SHA-256 of the leaf's `SubjectPublicKeyInfo`.
+    Fingerprint(Digest),
+}
+
 /// An identity together with the OIDC issuer that vouches for it.
 #[derive(Clone, Debug)]
 pub struct IdentityPattern {
@@ -124,25 +137,44 @@ impl Authority {
     pub fn accepts(&self, signer: &Signer) -> bool {
         match (self, signer) {
             (Authority::Key { fingerprint }, Signer::Key { fingerprint: signer }) => fingerprint == signer,
-            (Authority::Certificate { trust, profile, pins }, Signer::Certificate(facts)) => {
-                let proved = facts.trust == *trust && facts.profile == *profile;
-                proved && (pins.is_empty() || pins.iter().any(|pin| pin.describes(facts)))
-            }
+            (Authority::Certificate { .. }, Signer::Certificate(_)) => self
+                .pins_for(signer)
+                .is_some_and(|(facts, pins)| pins.is_empty() || pins.iter().any(|pin| pin.describes(facts))),
             (Authority::Keyless { trust, identities }, Signer::Keyless(facts)) => {
                 facts.trust == *trust && identities.iter().any(|identity| identity.matches(facts))
             }
             (Authority::Key { .. } | Authority::Certificate { .. } | Authority::Keyless { .. }, _) => false,
         }
     }
+
+    /// The pins, where a certificate was proved by this authority's own roots.
+    pub fn pins_for<'a>(&'a self, signer: &'a Signer) -> Option<(&'a CertificateFacts, &'a [CertificatePin])> {
+        match (self, signer) {
+            (Authority::Certificate { trust, profile, pins }, Signer::Certificate(facts))
+                if facts.trust == *trust && facts.profile == *profile =>
+            {
+                Some((facts, pins))
+            }
+            _ => None,
+        }
+    }
 }
 
 impl CertificatePin {
     fn describes(&self, facts: &CertificateFacts) -> bool {
+        self.lacking(facts).next().is_none()
+    }
+
+    /// What it names that a certificate does not have.
+    pub fn lacking<'a>(&'a self, facts: &CertificateFacts) -> impl Iterator<Item = Pinned<'a>> {
         let CertificatePin { subject, issuer, name, fingerprint } = self;
-        subject.as_ref().is_none_or(|subject| *subject == facts.subject)
-            && issuer.as_ref().is_none_or(|issuer| *issuer == facts.issuer)
-            && name.as_ref().is_none_or(|name| facts.names.contains(name))
-            && fingerprint.is_none_or(|fingerprint| fingerprint == facts.fingerprint)
+        let lacking = [
+            subject.as_deref().filter(|subject| *subject != facts.subject).map(Pinned::Subject),
+            issuer.as_deref().filter(|issuer| *issuer != facts.issuer).map(Pinned::Issuer),
+            name.as_ref().filter(|name| !facts.names.contains(name)).map(Pinned::Name),
+            fingerprint.filter(|fingerprint| *fingerprint != facts.fingerprint).map(Pinned::Fingerprint),
+        ];
+        lacking.into_iter().flatten()
     }
 }
 

@@ -28,7 +28,7 @@ mod signing_key;
 mod statement;
 mod verify;
 
-pub use authority::{Authority, CertificatePin, IdentityError, IdentityPattern, TextPattern};
+pub use authority::{Authority, CertificatePin, IdentityError, IdentityPattern, Pinned, TextPattern};
 pub use blob::{Artifact, BlobBundle};
 pub use bundle::{Bundle, BundleError, MAX_BUNDLE_BYTES};
 pub use certificate::{

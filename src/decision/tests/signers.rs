@@ -62,6 +62,12 @@ fn pki(name: &str, uris: &[&str]) -> CompiledAuthority {
     CompiledAuthority::bare(name, Authority::Certificate { trust: digest("pki"), profile: Profile::Strict, pins })
 }
 
+fn subject(subject: &str) -> CompiledAuthority {
+    let pins = vec![CertificatePin { subject: Some(subject.into()), ..CertificatePin::default() }];
+    let authority = Authority::Certificate { trust: digest("pki"), profile: Profile::Strict, pins };
+    CompiledAuthority::bare("corporate-pki", authority)
+}
+
 fn sigstore(name: &str, subject: &str) -> CompiledAuthority {
     let issuer = TextPattern::exact("https://issuer.example.com").unwrap();
     let identities = vec![IdentityPattern { issuer, subject: TextPattern::anchored(subject).unwrap() }];
@@ -217,10 +223,20 @@ fn sentences_about_signers() {
         OtherBundle { name: "old.sig".into(), ignored: Some(BundleIgnored::OtherManifest) },
     ];
     let nameless = SignerStatus { names: vec![], subject: Some("CN=\u{1b}[2J\u{202e}evil".into()), ..certificate("u") };
+    let evil = SignerStatus {
+        names: vec!["dns:a".into(), "uri:\u{202e}b".into(), "email:c".into()],
+        subject: Some(format!("CN=\u{1b}[2J; {}", "x".repeat(500))),
+        ..certificate("u")
+    };
+    let elsewhere = proved(certificate("u"), |proof| proof.trust = Some(digest("web").to_string()));
     let lines = [
         says(1, listed(), &signed(&[certificate("spiffe://acme/web")])),
         says(1, listed(), &signed(&[nameless])),
+        says(1, vec![subject("CN=release,O=Acme")], &signed(&[certificate("spiffe://acme/ml")])),
+        says(1, vec![subject("CN=release,O=Acme")], &signed(std::slice::from_ref(&evil))),
+        says(1, vec![subject("CN=release,O=Acme")], &signed(&[elsewhere])),
         says(1, listed(), &signed(&[keyless("ml@evil.com"), held("key"), certificate("u")])),
+        says(1, listed(), &signed(&[evil])),
         says(1, listed(), &signed(&[])),
         says(1, listed(), &signed(&[ended])),
         says(2, listed(), &two),
