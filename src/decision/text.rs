@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Action, Decision, Finding, Verdict, Violation};
 use crate::api::v1alpha1::{Code, RefusedCode, RequestCode, UnknownCode, UseCode};
-use crate::model::unsigned_remedy;
+use crate::model::{MISMATCH_REMEDY, unsigned_remedy};
 
 /// How long a line of a denial may be, in characters: clients print it after a prefix of their own, and Events cut it.
 const MAX_LINE_CHARS: usize = 200;
@@ -140,7 +140,7 @@ pub(super) fn remedy(code: Code) -> &'static str {
             RefusedCode::UnsupportedBundle => "sign the model again, with a key, by OpenSSF model-signing 1.0 or later",
             RefusedCode::SignatureInvalid => "put the original signature back, or sign the model again",
             RefusedCode::UntrustedSigner => "have it signed by a signer whom the policy lists",
-            RefusedCode::ContentMismatch => "put the signed files back, or sign the model again",
+            RefusedCode::ContentMismatch => MISMATCH_REMEDY,
             RefusedCode::UnsignedFiles => unsigned_remedy([]),
             RefusedCode::DigestMismatch => "put the expected model there, or correct the digest annotation",
             RefusedCode::SymlinkNotAllowed => "put the file in place of the link, and sign the model again",

@@ -3,7 +3,9 @@
 //! The layers below have error enums of their own; here, and only here, each is given its code.
 
 use crate::api::v1alpha1::{Code, Detail, RefusedCode, UnknownCode};
-use crate::model::{ContentMismatch, FolderError, HashError, ManifestError, ReadCode, WalkError, unsigned_remedy};
+use crate::model::{
+    ContentMismatch, FolderError, HashError, MISMATCH_REMEDY, ManifestError, ReadCode, WalkError, unsigned_remedy,
+};
 use crate::registry::{FetchError, Part};
 use crate::signature::{CertificateError, Rejection, RejectionCode, StatementError, Unfit};
 
@@ -173,7 +175,7 @@ impl From<ContentMismatch> for Finding {
         let (code, remedy) = if mismatch.is_unsigned_only() {
             (RefusedCode::UnsignedFiles, unsigned_remedy(mismatch.unsigned.iter()))
         } else {
-            (RefusedCode::ContentMismatch, "restore the files that were signed, or sign the model as it is")
+            (RefusedCode::ContentMismatch, MISMATCH_REMEDY)
         };
         let message = format!("the files are not what was signed: {mismatch}; {remedy}");
         Finding { mismatch: Some(Box::new(mismatch)), ..Finding::new(code, message) }

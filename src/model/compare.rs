@@ -92,6 +92,9 @@ impl fmt::Display for Names {
     }
 }
 
+/// What to do about signed files that are missing or altered.
+pub const MISMATCH_REMEDY: &str = "put the signed files back, or sign the model again";
+
 /// What to do about files that nobody signed, of which these are some. Git's are seldom left out on purpose.
 pub fn unsigned_remedy<'a>(names: impl IntoIterator<Item = &'a str>) -> &'static str {
     if names.into_iter().any(is_git_path) {

@@ -172,6 +172,9 @@ fn json_is_the_report() {
     let output = verify(dir.path(), &["m", "--key", "key.pem", "--output", "json"]).code(1).get_output().stdout.clone();
     let report: Value = serde_json::from_slice(&output).unwrap();
     assert_eq!(report["outcome"]["code"], "ContentMismatch");
+    // In the words of a cluster.
+    let message = report["outcome"]["message"].as_str().unwrap();
+    assert!(message.ends_with("; put the signed files back, or sign the model again"), "{message}");
 }
 
 #[test]
