@@ -1,14 +1,12 @@
 //! The body of a request, as a review that can be worked with, and the time that is left for it.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::http::Request as HttpRequest;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::Body as _;
-use k8s_openapi::api::core::v1::{Pod, PodSpec};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::api::core::v1::Pod;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::Value;
@@ -16,7 +14,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::answer::{Rejection, Unreadable};
 use crate::api::v1alpha1::RequestCode;
-use crate::workload::Kind;
+use crate::workload::{Kind, NewPod};
 
 /// Longest review: an API server takes objects of up to 3 MiB (`MaxRequestBodyBytes`), a review carries the new and the
 /// old one, and 1 MiB is for who asks, options and JSON's own overhead.
@@ -78,8 +76,7 @@ pub(super) struct Request<New = Object, Old = Value> {
 /// The object that a review is about.
 #[derive(Clone, Debug)]
 pub(super) enum Object {
-    /// A new Pod, which nothing is compared with: it comes by the thousand, and is read but once. Of its metadata only
-    /// names, annotations and finalizers are there.
+    /// A new Pod, which nothing is compared with: it comes by the thousand, and is read but once, as a [`NewPod`].
     NewPod(Box<Pod>),
     /// Anything else stays as it came: only what is judged becomes a typed object.
     Json(Value),
@@ -295,28 +292,8 @@ pub(super) fn new_pod(body: &[u8]) -> Option<Request> {
     if !alone || (kind, api_version) != REVIEW || request.uid.is_empty() {
         return None;
     }
-    let NewPod { metadata, spec } = *request.object.take()?;
-    let Named { name, generate_name, namespace, annotations, finalizers } = metadata;
-    let metadata = ObjectMeta { name, generate_name, namespace, annotations, finalizers, ..ObjectMeta::default() };
-    Some(request.about(Object::NewPod(Box::new(Pod { metadata, spec, status: None })), Value::Null))
-}
-
-/// A Pod, as far as it is looked at.
-#[derive(Deserialize)]
-struct NewPod {
-    metadata: Named,
-    spec: Option<PodSpec>,
-}
-
-/// What of metadata is looked at. Managed fields are a quarter of a Pod.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Named {
-    name: Option<String>,
-    generate_name: Option<String>,
-    namespace: Option<String>,
-    annotations: Option<BTreeMap<String, String>>,
-    finalizers: Option<Vec<String>>,
+    let pod = Pod::from(*request.object.take()?);
+    Some(request.about(Object::NewPod(Box::new(pod)), Value::Null))
 }
 
 fn parse(mut review: Value) -> Result<Request, Unreadable> {

@@ -1,17 +1,17 @@
 //! Cells for every row of the table, and what a reader who splits at blanks would see.
 
-use k8s_openapi::api::core::v1::Container;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::table::{Flag, Form, Means};
 use super::*;
 use crate::workload::ContainerKind;
+use crate::workload::new_pod::read_both_ways;
 
 fn of(container: Value) -> Declared {
     let mut container = container;
     container["name"] = json!("c");
-    let container: Container = serde_json::from_value(container).unwrap();
+    let container = read_both_ways(json!({ "containers": [container] })).containers.remove(0);
     let at = FieldPath("c".into());
     let environment = Environment::of(
         container.env.as_deref().unwrap_or_default(),

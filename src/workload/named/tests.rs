@@ -1,3 +1,4 @@
+use crate::workload::new_pod::read_both_ways;
 use crate::workload::{FieldPath, ModelUse, Role, Source, Way, model_uses};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -27,8 +28,7 @@ fn named(arguments: &[&str], change: impl FnOnce(&mut Value)) -> Vec<ModelUse> {
         { "name": "projected", "projected": { "sources": [] } },
         { "name": "nested", "emptyDir": {} },
     ]});
-    let spec = serde_json::from_value(spec).unwrap();
-    let uses = model_uses(&spec, &BTreeMap::new(), &FieldPath("spec".into()));
+    let uses = model_uses(&read_both_ways(spec), &BTreeMap::new(), &FieldPath("spec".into()));
     uses.into_iter().filter(|it| it.mount().is_none()).collect()
 }
 
@@ -121,7 +121,7 @@ fn an_object_that_names_too_much_says_so_once() {
         json!({ "name": format!("c{index}"), "image": "vllm", "args": args })
     };
     let spec = json!({ "containers": (0..8).map(container).collect::<Vec<_>>() });
-    let uses = model_uses(&serde_json::from_value(spec).unwrap(), &BTreeMap::new(), &FieldPath("spec".into()));
+    let uses = model_uses(&read_both_ways(spec), &BTreeMap::new(), &FieldPath("spec".into()));
     assert!(uses.len() > 512 && uses.len() < 540, "{}", uses.len());
     let too_large = |it: &&ModelUse| matches!(&it.source, Source::Unresolved(it) if it.code.as_str() == "TooLarge");
     assert!(uses.iter().any(|it| too_large(&it)));

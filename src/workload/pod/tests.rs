@@ -1,9 +1,10 @@
 use super::*;
+use crate::workload::new_pod::read_both_ways;
 use crate::workload::{Shadow, ShadowedBy, Source};
 use serde_json::{Value, json};
 
 fn uses_of(spec: Value) -> Vec<ModelUse> {
-    let spec: PodSpec = serde_json::from_value(spec).unwrap();
+    let spec = read_both_ways(spec);
     model_uses(&spec, &BTreeMap::new(), &FieldPath("spec".into()))
 }
 
@@ -139,7 +140,7 @@ fn sub_path_expressions_are_expanded_from_what_stands_in_the_pod() {
         { "name": "POD", "valueFrom": field("metadata.name") },
     ]);
     let source = |spec: &Value, named: bool| {
-        let spec: PodSpec = serde_json::from_value(spec.clone()).unwrap();
+        let spec = read_both_ways(spec.clone());
         let at = FieldPath("spec".into());
         let (annotations, claims) = (BTreeMap::new(), HashMap::new());
         let pod = PodFields { name: Some("chat-0").filter(|_| named), namespace: Some("team") };
@@ -220,7 +221,7 @@ fn a_mount_of_an_undeclared_volume_is_opaque() {
 
 #[test]
 fn annotations_are_taken_by_volume() {
-    let spec: PodSpec = serde_json::from_value(with_mounts(json!([{ "name": "models", "mountPath": "/m" }]))).unwrap();
+    let spec = read_both_ways(with_mounts(json!([{ "name": "models", "mountPath": "/m" }])));
     let annotations = BTreeMap::from([("digest.weighbridge.dev/models".to_owned(), "sha256:1".to_owned())]);
     let uses = model_uses(&spec, &annotations, &FieldPath("spec".into()));
     assert_eq!(uses[0].annotations, Claims { digest: Some("sha256:1".into()), signature: None });
