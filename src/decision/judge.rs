@@ -85,11 +85,8 @@ fn unsigned_part(model_use: &ModelUse, judged: &[Option<Judgement>]) -> Option<(
 /// Which uses the policy judges. What an argument names below a mount is judged with the mount, if the policy selects that;
 /// configuration that nobody signs is none of its business where it lets that pass.
 fn selection(scene: &Scene<'_>, policy: &CompiledPolicy) -> Vec<bool> {
-    let selects = |model_use: &ModelUse| {
-        let facts = model_use.claim().map(|claim| scene.evidence.source_facts(&scene.subject.namespace, claim));
-        policy.selects(model_use, &facts.unwrap_or_default())
-    };
-    let selected: Vec<bool> = scene.uses.iter().map(selects).collect();
+    let uses = scene.uses.iter().zip(&scene.sources);
+    let selected: Vec<bool> = uses.map(|(model_use, source)| policy.selects(model_use, source)).collect();
     let by_itself = |model_use: &ModelUse| match &model_use.way {
         Way::Mounted(_) => true,
         Way::Named(Naming { role: Role::Config, .. }) => !policy.content.unsigned_config,

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::{ClaimFacts, Evidence, NamespaceFacts};
 use crate::api::v1alpha1::ModelVerificationStatus;
-use crate::policy::{CompiledAuthority, CompiledPolicies, CompiledPolicy, TrustSet};
+use crate::policy::{CompiledAuthority, CompiledPolicies, CompiledPolicy, SourceFacts, TrustSet};
 use crate::workload::{ModelUse, Subject};
 
 /// The arguments of a decision, with the namespace looked up.
@@ -19,6 +19,8 @@ pub(super) struct Scene<'a> {
     pub(super) namespace: Option<&'a NamespaceFacts>,
     all: &'a CompiledPolicies,
     trust_digest: OnceCell<String>,
+    /// What policies select each use by, in the order of the uses: the same for all policies.
+    pub(super) sources: Vec<SourceFacts<'a>>,
 }
 
 impl<'a> Scene<'a> {
@@ -35,7 +37,9 @@ impl<'a> Scene<'a> {
             "" => Some(&NOWHERE),
             name => evidence.namespaces.get(name).map(AsRef::as_ref),
         };
-        Scene { subject, uses, evidence, now, namespace, all, trust_digest: OnceCell::new() }
+        let source = |claim| evidence.source_facts(&subject.namespace, claim);
+        let sources = uses.iter().map(|it| it.claim().map(source).unwrap_or_default()).collect();
+        Scene { subject, uses, evidence, now, namespace, all, trust_digest: OnceCell::new(), sources }
     }
 
     /// The policies that match the namespace. While nothing is known of it, any policy might.

@@ -28,7 +28,7 @@ pub use pod::{DIGEST_ANNOTATION, MIRROR_ANNOTATION, SIGNATURE_ANNOTATION, model_
 pub use store::BackingStore;
 pub use writing::{Target, Writing, ended, is_held, is_held_by_others, is_over, never_starts, revived, writings};
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 use crate::model::shown;
 
@@ -196,13 +196,26 @@ pub struct FieldPath(pub String);
 impl FieldPath {
     /// A field of this one.
     pub fn field(&self, name: &str) -> Self {
-        FieldPath(if self.0.is_empty() { name.to_owned() } else { format!("{}.{name}", self.0) })
+        self.with(name, 0)
     }
 
     /// An item of a list that is a field of this one.
     pub fn item(&self, list: &str, index: usize) -> Self {
-        let dot = if self.0.is_empty() { "" } else { "." };
-        FieldPath(format!("{}{dot}{list}[{index}]", self.0))
+        // Room for `[999]`. A Pod has dozens of these, so each is one allocation.
+        let mut path = self.with(list, 5);
+        // Writing to a string does not fail.
+        let _ = write!(path.0, "[{index}]");
+        path
+    }
+
+    fn with(&self, name: &str, room: usize) -> Self {
+        let mut path = String::with_capacity(self.0.len() + 1 + name.len() + room);
+        path.push_str(&self.0);
+        if !path.is_empty() {
+            path.push('.');
+        }
+        path.push_str(name);
+        FieldPath(path)
     }
 }
 

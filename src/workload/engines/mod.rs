@@ -112,8 +112,15 @@ pub(super) fn declared(container: &AnyContainer<'_>, environment: &Environment) 
         declared.name(too_large(container.at.field("args"), "there are more arguments than can be looked at"));
         return declared;
     }
-    let mut search =
-        Search { container, environment, declared, said: Said::default(), engines: Vec::new(), handed: None };
+    let mut search = Search {
+        container,
+        environment,
+        declared,
+        said: Said::default(),
+        uris: Vec::new(),
+        engines: Vec::new(),
+        handed: None,
+    };
     search.container();
     for (at, command) in hooks {
         let words = expanded(command, environment, &at, "command");
@@ -141,7 +148,7 @@ fn expanded(list: &[String], environment: &Environment, at: &FieldPath, field: &
     list.iter().enumerate().map(|(index, text)| environment.expand(text, &at.item(field, index))).collect()
 }
 
-/// All words of a container, to compare what was read with what stands there.
+/// The words of a container in which something could hide, to compare what was read with what stands there.
 #[derive(Debug, std::default::Default)]
 struct Said {
     /// As they stand in the object.
@@ -155,6 +162,8 @@ struct Search<'a> {
     environment: &'a Environment,
     declared: Declared,
     said: Said,
+    /// URIs that are of models alone, in its words.
+    uris: Vec<(String, FieldPath)>,
     /// The engines that were found.
     engines: Vec<&'static Engine>,
     /// The engine of an image that is given the words of a shell and no command: its entry point may take them for its own.
@@ -182,13 +191,21 @@ impl Search<'_> {
     /// Reads a command line. `image` is the engine whose image runs it; without a command of its own, its entry point gets
     /// the words.
     fn commands(&mut self, words: Vec<Word>, image: Option<&'static Engine>, own_command: bool) {
-        self.said.written.extend(words.iter().cloned());
+        self.uris.extend(model_uris(words.iter().map(|word| (word.text.as_str(), &word.at))));
+        // Words that no shell reads and that are in one piece are read as they stand.
+        let between = |c: char| c.is_whitespace() || is_punctuation(c);
+        let hides = script(&words).is_some() || words.iter().any(|word| word.text.contains(between));
+        if hides {
+            self.said.written.extend(words.iter().cloned());
+        }
         let whole = Command { words, variables: Rc::default() };
         let mut leaves = Vec::new();
         let scripted = self.unwrap(whole, 0, image, &mut leaves);
         self.handed = self.handed.or(image.filter(|_| scripted && !own_command));
         for command in leaves {
-            self.said.read.extend(command.words.iter().map(|word| word.text.clone()));
+            if hides {
+                self.said.read.extend(command.words.iter().map(|word| word.text.clone()));
+            }
             self.command(&command, image, own_command || scripted);
         }
     }
@@ -271,15 +288,8 @@ impl Search<'_> {
 
     /// URIs that are of models alone, wherever they stand.
     fn model_schemes(&mut self) {
-        let words = self.said.written.iter().map(|word| (word.text.as_str(), &word.at));
-        let values = self.environment.literals();
-        let named = |text: &str| MODEL_SCHEMES.contains(&text.split("://").next().unwrap_or_default());
-        let found: Vec<(String, FieldPath)> = words
-            .chain(values)
-            .map(|(text, at)| (text.rsplit_once('=').map_or(text, |(_, value)| value), at))
-            .filter(|(text, _)| text.contains("://") && named(text))
-            .map(|(text, at)| (text.to_owned(), at.clone()))
-            .collect();
+        let mut found = std::mem::take(&mut self.uris);
+        found.extend(model_uris(self.environment.literals()));
         for (text, at) in found {
             let hub = value::Hub { scheme: "hf", revision: None };
             for target in value::targets(table::Form::Hub, &Word::literal(text, &at), &hub) {
@@ -298,7 +308,7 @@ impl Search<'_> {
         let mut hidden = Vec::new();
         for word in &self.said.written {
             for piece in word.text.split_whitespace() {
-                let name = flag_name(piece.trim_matches(|c: char| "'\"`()[]{};&|,\\".contains(c)));
+                let name = flag_name(piece.trim_matches(is_punctuation));
                 if !self.matters(&name) {
                     continue;
                 }
@@ -329,6 +339,20 @@ static TELLING: LazyLock<Vec<&'static Flag>> = LazyLock::new(|| {
     counting.filter(|flag| flag.tells).collect()
 });
 
+/// Whether a character may stand around a flag in a script or in JSON.
+fn is_punctuation(c: char) -> bool {
+    matches!(c, '\'' | '"' | '`' | '(' | ')' | '[' | ']' | '{' | '}' | ';' | '&' | '|' | ',' | '\\')
+}
+
+/// Of texts and where they stand, the URIs that are of models alone.
+fn model_uris<'a>(texts: impl Iterator<Item = (&'a str, &'a FieldPath)>) -> impl Iterator<Item = (String, FieldPath)> {
+    let named = |text: &str| MODEL_SCHEMES.contains(&text.split("://").next().unwrap_or_default());
+    texts
+        .map(|(text, at)| (text.rsplit_once('=').map_or(text, |(_, value)| value), at))
+        .filter(move |(text, _)| text.contains("://") && named(text))
+        .map(|(text, at)| (text.to_owned(), at.clone()))
+}
+
 /// The name of a flag, with hyphens and without its value.
 fn flag_name(word: &str) -> Cow<'_, str> {
     normal(word.split('=').next().unwrap_or_default())
@@ -347,7 +371,8 @@ fn by_command(words: &[Word]) -> Option<(&'static Engine, usize)> {
     let installs = words.iter().take(2).any(|word| matches!(base_name(&word.text), "pip" | "pip3" | "install"));
     let places = words.iter().enumerate().filter(|(index, word)| !installs && word.known && plain(*index));
     places.into_iter().find_map(|(index, word)| {
-        let is_of = |engine: &&Engine| engine.commands.contains(&base_name(&word.text));
+        let name = base_name(&word.text);
+        let is_of = |engine: &&Engine| engine.commands.contains(&name);
         ENGINES.iter().find(is_of).map(|engine| (engine, index))
     })
 }
