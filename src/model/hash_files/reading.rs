@@ -3,13 +3,14 @@
 //! A stretch is read by the thread that hashes it, or by another one that has nothing to hash and feeds it.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, IoSliceMut};
 use std::num::NonZeroU64;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use rustix::fs::Advice;
+use rustix::io::ReadWriteFlags;
 
 /// What all buffers of a thread take together, in bytes. What was just copied into one is then still in the processor's
 /// own cache when it is hashed.
@@ -127,9 +128,20 @@ impl Reader {
     fn ask_for(&mut self, to: u64) {
         let to = to.min(self.end);
         if let Some(bytes) = to.checked_sub(self.asked).and_then(NonZeroU64::new) {
-            let _ = rustix::fs::fadvise(&*self.file, self.asked, Some(bytes), Advice::WillNeed);
+            // The kernel looks at each page to find that all are there, which takes BLAKE3 3 % more time.
+            if !self.is_in_memory(to - 1) {
+                let _ = rustix::fs::fadvise(&*self.file, self.asked, Some(bytes), Advice::WillNeed);
+            }
             self.asked = to;
         }
+    }
+
+    /// Whether a byte can be read without waiting for a disk. Where the last one of some can, the others were read before,
+    /// as a rule. A file system that cannot tell says no.
+    fn is_in_memory(&self, at: u64) -> bool {
+        let mut byte = [0];
+        let mut into = [IoSliceMut::new(&mut byte)];
+        rustix::io::preadv2(&*self.file, &mut into, at, ReadWriteFlags::NOWAIT) == Ok(1)
     }
 }
 
@@ -180,5 +192,19 @@ impl Feeder {
         drop(self.full);
         // The other thread gives them back as it hashes, until it ends.
         buffers.extend(self.empty);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_just_written_is_in_memory_and_what_is_not_there_is_not() {
+        let file = tempfile::tempfile().unwrap();
+        file.write_all_at(&[7; 10_000], 0).unwrap();
+        let reader = Reader::new(Arc::new(file), 0, 10_000, true);
+        assert!(reader.is_in_memory(9_999));
+        assert!(!reader.is_in_memory(10_000));
     }
 }
