@@ -49,7 +49,10 @@ func register(c *cluster, name, address, certificate string, spaces object) {
 		{"Mutating", "mutatingwebhookconfigurations", "gates.all.", gatePath, "None"},
 		{"Validating", "validatingwebhookconfigurations", "pods.all.", judgePath, "NoneOnDryRun"},
 	} {
-		c.create("/apis/admissionregistration.k8s.io/v1/"+it.resource, object{
+		path := "/apis/admissionregistration.k8s.io/v1/" + it.resource
+		// One that an earlier run left in a cluster that was kept trusts a certificate that is gone.
+		c.call("DELETE", path+"/"+name, "application/json", nil)
+		c.create(path, object{
 			"apiVersion": "admissionregistration.k8s.io/v1", "kind": it.kind + "WebhookConfiguration",
 			"metadata": named(name),
 			"webhooks": []object{{
