@@ -6,4 +6,5 @@
 pub mod gate;
 pub mod names;
 pub mod probe;
+pub mod remedy;
 pub mod v1alpha1;

@@ -5,8 +5,9 @@
 
 use super::records::leaves_out;
 use super::{Facts, Finding, ModelFacts};
+use crate::api::remedy;
 use crate::api::v1alpha1::{Detail, RefusedCode, UnsignedFiles};
-use crate::model::{shown, unsigned_remedy};
+use crate::model::shown;
 use crate::policy::{CompiledPolicy, IgnoredPaths};
 use crate::workload::is_at_or_below;
 
@@ -28,8 +29,8 @@ pub fn check_unsigned(ignored: &IgnoredPaths, unsigned: &UnsignedFiles) -> Resul
         (_, true) => format!("more is not signed than a record can name, such as {first}"),
     };
     let left = paths.iter().filter(|path| !ignored.contain(path));
-    let fix = unsigned_remedy(left.map(String::as_str)).to_owned();
-    Err((RefusedCode::UnsignedFiles, Finding { what, fix, detail: None }))
+    let fix = if *more { remedy::OF_UNSIGNED } else { remedy::of_unsigned(left.map(String::as_str)) };
+    Err((RefusedCode::UnsignedFiles, Finding { what, fix: fix.to_owned(), detail: None }))
 }
 
 /// Whether symbolic links may lie there, as many as were counted; of a signer who followed none, none was.

@@ -9,11 +9,12 @@ use super::{
     ClaimFacts, Facts, Finding, Found, MAX_EVIDENCE_AGE, ModelFacts, Record, Verdict, VolumeFacts, authorities, beside,
     digests, storage,
 };
+use crate::api::remedy::of_unsigned;
 use crate::api::v1alpha1::{
     Code, FindingCode, LocationError, ModelStatus, ModelVerificationSpec, RefusedCode, UnknownCode, UseCode,
     VerdictKind,
 };
-use crate::model::{shown, shown_to, unsigned_remedy};
+use crate::model::{shown, shown_to};
 use crate::policy::{CompiledPolicy, PolicyName};
 use crate::workload::{ModelUse, SIGNATURE_ANNOTATION, Source, Unresolved};
 
@@ -403,8 +404,10 @@ fn model_is_sound(
             let code = RefusedCode::UntrustedSigner;
             Err(Obstacle::refused(code, finding("no listed signer signed it", &authorities::advice(policy))))
         }
-        (VerdictKind::Refused, Some(FindingCode::Refused(code @ RefusedCode::UnsignedFiles)), Some(unsigned)) => {
-            let fix = unsigned_remedy(unsigned.paths.iter().map(String::as_str));
+        (VerdictKind::Refused, Some(FindingCode::Refused(code @ RefusedCode::UnsignedFiles)), Some(unsigned))
+            if !unsigned.more =>
+        {
+            let fix = of_unsigned(unsigned.paths.iter().map(String::as_str));
             Err(Obstacle::refused(code, finding("files lie in it that nobody signed", fix)))
         }
         (VerdictKind::Refused, Some(FindingCode::Refused(code)), _) => {

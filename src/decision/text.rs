@@ -6,8 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Action, Decision, Finding, Verdict, Violation};
+use crate::api::remedy::{OF_MISMATCH, OF_UNSIGNED};
 use crate::api::v1alpha1::{Code, RefusedCode, RequestCode, UnknownCode, UseCode};
-use crate::model::{MISMATCH_REMEDY, unsigned_remedy};
 
 /// How long a line of a denial may be, in characters: clients print it after a prefix of their own, and Events cut it.
 const MAX_LINE_CHARS: usize = 200;
@@ -140,13 +140,13 @@ pub(super) fn remedy(code: Code) -> &'static str {
             RefusedCode::UnsupportedBundle => "sign the model again, with a key, by OpenSSF model-signing 1.0 or later",
             RefusedCode::SignatureInvalid => "put the original signature back, or sign the model again",
             RefusedCode::UntrustedSigner => "have it signed by a signer whom the policy lists",
-            RefusedCode::ContentMismatch => MISMATCH_REMEDY,
-            RefusedCode::UnsignedFiles => unsigned_remedy([]),
+            RefusedCode::ContentMismatch => OF_MISMATCH,
+            RefusedCode::UnsignedFiles => OF_UNSIGNED,
             RefusedCode::DigestMismatch => "put the expected model there, or correct the digest annotation",
             RefusedCode::SymlinkNotAllowed => "put the file in place of the link, and sign the model again",
             RefusedCode::SignerExpired => "sign the model again, with a certificate that is valid",
             RefusedCode::Revoked => "sign the model again, with a signer that is not revoked",
-            RefusedCode::MalformedContent => "remove what is no file or folder, and links that lead nowhere",
+            RefusedCode::MalformedContent => "remove or rename what no model can hold",
         },
         Code::Unknown(code) => match code {
             UnknownCode::NotVerifiedYet => "wait: it will be read",

@@ -92,7 +92,7 @@ pub(super) fn check(
     let resized = resized.iter().map(|file| name_as_listed(&file.name)).collect();
     manifest.compare(Found { hashed, resized, extra }, &rules).map_err(|mismatch| {
         read.unsigned = mismatch.is_unsigned_only().then(|| unsigned::told(manifest, &mismatch.unsigned));
-        mismatch.into()
+        Finding::mismatch(mismatch, &request.place)
     })
 }
 

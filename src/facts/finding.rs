@@ -2,10 +2,10 @@
 //!
 //! The layers below have error enums of their own; here, and only here, each is given its code.
 
+use super::request::Place;
+use crate::api::remedy;
 use crate::api::v1alpha1::{Code, Detail, RefusedCode, UnknownCode};
-use crate::model::{
-    ContentMismatch, FolderError, HashError, MISMATCH_REMEDY, ManifestError, ReadCode, WalkError, unsigned_remedy,
-};
+use crate::model::{ContentMismatch, FolderError, HashError, ManifestError, ReadCode, WalkError};
 use crate::registry::{FetchError, Part};
 use crate::signature::{CertificateError, Rejection, RejectionCode, StatementError, Unfit};
 
@@ -170,12 +170,16 @@ fn of_reading(code: ReadCode, error: &dyn std::error::Error) -> Finding {
     }
 }
 
-impl From<ContentMismatch> for Finding {
-    fn from(mismatch: ContentMismatch) -> Self {
-        let (code, remedy) = if mismatch.is_unsigned_only() {
-            (RefusedCode::UnsignedFiles, unsigned_remedy(mismatch.unsigned.iter()))
-        } else {
-            (RefusedCode::ContentMismatch, MISMATCH_REMEDY)
+impl Finding {
+    /// The files are not what was signed.
+    pub(super) fn mismatch(mismatch: ContentMismatch, place: &Place) -> Self {
+        let (code, remedy) = match place {
+            _ if !mismatch.is_unsigned_only() => (RefusedCode::ContentMismatch, remedy::OF_MISMATCH),
+            Place::Cluster | Place::LaptopUnderPolicies => {
+                (RefusedCode::UnsignedFiles, remedy::of_unsigned(mismatch.unsigned.iter()))
+            }
+            // There no policy has a say, and Git's files are looked at only if asked for.
+            Place::Laptop { .. } => (RefusedCode::UnsignedFiles, remedy::OF_UNSIGNED),
         };
         let message = format!("the files are not what was signed: {mismatch}; {remedy}");
         Finding { mismatch: Some(Box::new(mismatch)), ..Finding::new(code, message) }

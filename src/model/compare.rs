@@ -6,7 +6,7 @@ use std::cmp::Ordering;
 use std::collections::HashSet;
 use std::fmt;
 
-use super::{FileDigests, HashedFile, Manifest, ResourceName, is_git_path, shown};
+use super::{FileDigests, HashedFile, Manifest, ResourceName, shown};
 
 /// How many names of each sort a difference shows: enough to see the pattern; the count says the rest.
 pub const NAMES_SHOWN: usize = 3;
@@ -89,18 +89,6 @@ impl fmt::Display for Names {
             0 => Ok(()),
             more => write!(f, " and {more} more"),
         }
-    }
-}
-
-/// What to do about signed files that are missing or altered.
-pub const MISMATCH_REMEDY: &str = "put the signed files back, or sign the model again";
-
-/// What to do about files that nobody signed, of which these are some. Git's are seldom left out on purpose.
-pub fn unsigned_remedy<'a>(names: impl IntoIterator<Item = &'a str>) -> &'static str {
-    if names.into_iter().any(is_git_path) {
-        "sign with --no-ignore-git-paths, or list them in content.ignorePaths"
-    } else {
-        "remove them, or sign the model with them"
     }
 }
 

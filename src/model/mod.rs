@@ -22,7 +22,7 @@ mod tree;
 
 pub use algorithms::Hasher;
 pub use beneath::{Folder, FolderError, Identity, Kind, Links, ReadCode, Seen};
-pub use compare::{ContentMismatch, ContentRules, Found, MISMATCH_REMEDY, NAMES_SHOWN, Names, unsigned_remedy};
+pub use compare::{ContentMismatch, ContentRules, Found, NAMES_SHOWN, Names};
 pub use digest::{Digest, DigestError, HashAlgorithm, hex};
 pub use hash_files::{HashError, Hashing, hash_files};
 pub use manifest::{Entry, FileDigests, HashedFile, MAX_RESOURCES, Manifest, ManifestError};

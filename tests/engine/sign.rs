@@ -309,7 +309,7 @@ fn git_files_that_are_not_signed_are_refused_with_two_ways_out() {
             },
         })
     };
-    let ways = "sign with --no-ignore-git-paths, or list them in content.ignorePaths [UnsignedFiles]";
+    let ways = "remove or ignore them, or sign with --no-ignore-git-paths [UnsignedFiles]";
     for content in [json!({}), json!({ "ignorePaths": ["*.md"] })] {
         fs::write(dir.path().join("policy.yaml"), policy(content).to_string()).unwrap();
         run(dir.path(), "verify", &["m", "--policy", "policy.yaml"]).code(1).stdout(contains(ways));
