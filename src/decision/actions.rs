@@ -39,7 +39,7 @@ fn follows(actions: Actions, stage: Stage, code: Code) -> (Action, bool) {
 
 /// Whether this can come to an end for a Pod as it is: by itself, or by what somebody puts right elsewhere. A Pod that
 /// could only be made anew is not held.
-pub fn can_end(unknown: UnknownCode) -> bool {
+fn can_end(unknown: UnknownCode) -> bool {
     match unknown {
         UnknownCode::NotVerifiedYet
         | UnknownCode::Verifying

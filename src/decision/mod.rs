@@ -28,7 +28,6 @@ mod storage;
 mod text;
 mod writers;
 
-pub use actions::can_end;
 pub use authorities::check as check_signers;
 pub use beside::{check_links, check_unsigned};
 pub use evidence::*;

@@ -160,7 +160,8 @@ fn what_nobody_can_say_is_2() {
     check(dir.path(), &with("elsewhere.yaml", &labelled)).code(0);
 }
 
-/// Whatever becomes known in a cluster: the manifest itself would have to change.
+/// Whatever becomes known in a cluster, the manifest itself would have to change; which registries are listed may become
+/// known.
 #[test]
 fn what_nothing_can_cure_is_1() {
     let dir = folder();
@@ -179,7 +180,22 @@ fn what_nothing_can_cure_is_1() {
     let labels = "metadata: {labels: {app: llama}";
     let placed = MANIFESTS.replace(labels, &format!("{labels}, annotations: {{{bundle}}}"));
     fs::write(dir.path().join("placed.yaml"), placed).unwrap();
-    check(dir.path(), &with("placed.yaml", &[])).code(1).stdout(contains("[RegistryUnauthorized]"));
+    check(dir.path(), &with("placed.yaml", &[])).code(2).stdout(contains("[RegistryUnauthorized]"));
+}
+
+/// A policy that selects claims by labels may turn out to leave one alone that is not among the manifests.
+#[test]
+fn what_the_labels_of_a_claim_could_settle_is_2() {
+    let dir = folder();
+    let placed = MANIFESTS.replace("readOnly: true}", "readOnly: true, subPathExpr: $(TEAM)}");
+    assert_ne!(placed, MANIFESTS);
+    fs::write(dir.path().join("placed.yaml"), placed).unwrap();
+    let policy = fs::read_to_string(dir.path().join("policy.yaml")).unwrap();
+    let mut policy: Value = serde_json::from_str(&policy).unwrap();
+    policy["spec"]["match"]["models"] = json!([{ "claims": { "selector": { "matchLabels": { "holds": "models" } } } }]);
+    fs::write(dir.path().join("selecting.yaml"), policy.to_string()).unwrap();
+    let said = contains("not determined").and(contains("[NotVerifiable]"));
+    check(dir.path(), &["placed.yaml", "--policy", "selecting.yaml"]).code(2).stdout(said);
 }
 
 #[test]

@@ -8,8 +8,8 @@ use serde_json::Value;
 use super::super::{Exit, UsageError};
 use super::manifests::Manifest;
 use super::world::World;
-use crate::api::v1alpha1::Code;
-use crate::decision::{Action, Decision, Evidence, can_end};
+use crate::api::v1alpha1::{Code, UnknownCode};
+use crate::decision::{Action, Decision, Evidence, Violation};
 use crate::model::shown_to;
 use crate::workload::{CustomKinds, Extract, Kind, Stage};
 
@@ -83,11 +83,20 @@ impl Object {
         let decisions = [Some(&self.decision), self.pods.as_ref()];
         let violations = decisions.into_iter().flatten().flat_map(|decision| &decision.violations);
         let stopping = violations.filter(|violation| violation.action >= Action::Hold);
-        let outcome = |code: Code| match code {
-            Code::Unknown(code) if can_end(code) => Outcome::Undetermined,
-            Code::Unknown(_) | Code::Refused(_) | Code::Use(_) | Code::Request(_) => Outcome::Refused,
+        let outcome = |violation: &Violation| match violation.code {
+            Code::Unknown(UnknownCode::NotVerifiable) if !self.is_of_a_claim(violation) => Outcome::Refused,
+            Code::Unknown(_) => Outcome::Undetermined,
+            Code::Refused(_) | Code::Use(_) | Code::Request(_) => Outcome::Refused,
         };
-        stopping.map(|violation| outcome(violation.code)).max().unwrap_or(Outcome::Allowed)
+        stopping.map(outcome).max().unwrap_or(Outcome::Allowed)
+    }
+}
+
+impl Object {
+    /// Whether it is about a claim, of which the cluster may know more: labels by which a policy leaves it alone. Whatever
+    /// else cannot be verified stays so, whatever becomes known.
+    fn is_of_a_claim(&self, violation: &Violation) -> bool {
+        self.extract.uses.iter().any(|it| it.at == violation.at && it.claim().is_some())
     }
 }
 
