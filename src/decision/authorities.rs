@@ -152,9 +152,14 @@ fn unlike(policy: &CompiledPolicy, signers: &[&SignerStatus]) -> String {
     let closest = pins.min_by_key(|(_, facts, pin)| pin.lacking(facts).count());
     let lacking = closest.and_then(|(name, facts, pin)| Some((name, facts, pin.lacking(facts).next()?)));
     let Some((name, facts, pinned)) = lacking else { return String::new() };
+    // Two that are cut to the same beginning tell nobody anything.
+    let instead = |wanted: &str, has: &str| {
+        let (wanted, has) = (shown(wanted), shown(has));
+        if wanted == has { "and its own differs further on".to_owned() } else { format!("not {has}") }
+    };
     let (what, wanted, has) = match pinned {
-        Pinned::Subject(wanted) => ("subject", shown(wanted), format!("not {}", shown(&facts.subject))),
-        Pinned::Issuer(wanted) => ("issuer", shown(wanted), format!("not {}", shown(&facts.issuer))),
+        Pinned::Subject(wanted) => ("subject", shown(wanted), instead(wanted, &facts.subject)),
+        Pinned::Issuer(wanted) => ("issuer", shown(wanted), instead(wanted, &facts.issuer)),
         Pinned::Name(wanted) => ("name", shown(&wanted.to_string()), names(&facts.names)),
         Pinned::Fingerprint(wanted) => ("fingerprint", wanted.to_string(), format!("not {}", facts.fingerprint)),
     };

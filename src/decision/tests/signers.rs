@@ -228,6 +228,7 @@ fn sentences_about_signers() {
         subject: Some(format!("CN=\u{1b}[2J; {}", "x".repeat(500))),
         ..certificate("u")
     };
+    let alike = SignerStatus { subject: Some(format!("CN={},O=Web", "x".repeat(99))), ..certificate("u") };
     let elsewhere = proved(certificate("u"), |proof| proof.trust = Some(digest("web").to_string()));
     let lines = [
         says(1, listed(), &signed(&[certificate("spiffe://acme/web")])),
@@ -235,6 +236,7 @@ fn sentences_about_signers() {
         says(1, vec![subject("CN=release,O=Acme")], &signed(&[certificate("spiffe://acme/ml")])),
         says(1, vec![subject("CN=release,O=Acme")], &signed(std::slice::from_ref(&evil))),
         says(1, vec![subject("CN=release,O=Acme")], &signed(&[elsewhere])),
+        says(1, vec![subject(&format!("CN={},O=Acme", "x".repeat(99)))], &signed(&[alike])),
         says(1, listed(), &signed(&[keyless("ml@evil.com"), held("key"), certificate("u")])),
         says(1, listed(), &signed(&[evil])),
         says(1, listed(), &signed(&[])),
