@@ -154,9 +154,6 @@ fn block(text: &str) -> Result<(Form, &str), SigningKeyError> {
             "ENCRYPTED PRIVATE KEY" => Form::Encrypted,
             "EC PRIVATE KEY" if body.contains("ENCRYPTED") => return Err(SigningKeyError::OldEncryption),
             "EC PRIVATE KEY" => Form::Sec1,
-            "RSA PRIVATE KEY" | "DSA PRIVATE KEY" => {
-                return Err(SigningKeyError::UnsupportedKind(label.trim_end_matches(" PRIVATE KEY").to_owned()));
-            }
             label => {
                 other.get_or_insert(label);
                 continue;
@@ -169,6 +166,9 @@ fn block(text: &str) -> Result<(Form, &str), SigningKeyError> {
     found.ok_or_else(|| match other {
         None => SigningKeyError::NotPem,
         Some("PUBLIC KEY" | "RSA PUBLIC KEY") => SigningKeyError::Public,
+        Some(label @ ("RSA PRIVATE KEY" | "DSA PRIVATE KEY")) => {
+            SigningKeyError::UnsupportedKind(label[..3].to_owned())
+        }
         Some(label) => SigningKeyError::OtherPem(shown(label)),
     })
 }
@@ -217,7 +217,8 @@ mod tests {
             let with_parameters = format!("A key:\n{}{sec1}", pem("EC PARAMETERS", &[6, 1, 0]));
             let spki = pair.public_key().as_der().unwrap();
             let fingerprint = PublicKey::from_spki_der(spki.as_ref()).unwrap().fingerprint();
-            for text in [&pkcs8, &sec1, &with_parameters, &pkcs8.replace('\n', "\r\n")] {
+            let beside_another = format!("{}{pkcs8}", pem("RSA PRIVATE KEY", &[0x30, 0]));
+            for text in [&pkcs8, &sec1, &with_parameters, &beside_another, &pkcs8.replace('\n', "\r\n")] {
                 let key = SigningKey::from_pem(text, None).unwrap();
                 assert_eq!(key.public().fingerprint(), fingerprint);
                 let signature = key.sign("type", b"payload").unwrap();
