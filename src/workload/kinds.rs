@@ -174,6 +174,7 @@ impl Place<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::workload::new_pod::pod_both_ways;
     use serde::de::DeserializeOwned;
     use serde_json::{Value, json};
 
@@ -190,13 +191,17 @@ mod tests {
         serde_json::from_value::<K>(json!({ "metadata": metadata, "spec": spec })).unwrap().extract()
     }
 
+    fn pod(spec: Value) -> Extract {
+        pod_both_ways(json!({ "metadata": { "name": "w", "namespace": "ns" }, "spec": spec })).extract()
+    }
+
     #[test]
     fn every_kind_is_read_where_its_template_lies() {
         let selector = json!({});
         let spec = json!({ "selector": selector, "serviceName": "s", "template": template_json() });
         let job = json!({ "template": template_json() });
         let found = [
-            extract::<Pod>(template_json()["spec"].clone()),
+            pod(template_json()["spec"].clone()),
             extract::<Deployment>(spec.clone()),
             extract::<DaemonSet>(spec.clone()),
             extract::<ReplicaSet>(spec.clone()),
@@ -231,7 +236,7 @@ mod tests {
             ],
         });
         let by = |extract: &Extract, at: usize| extract.uses[at].shadows[0].by;
-        let mut pod = extract::<Pod>(spec);
+        let mut pod = pod(spec);
         assert_eq!(by(&pod, 2), ShadowedBy::Use(3));
         pod.retain(|it| it.container.name == "e");
         assert_eq!((pod.uses.len(), by(&pod, 0)), (2, ShadowedBy::Use(1)));
