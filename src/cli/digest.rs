@@ -21,7 +21,7 @@ use crate::model::{HashAlgorithm, Hashing, Method, shown};
 /// Exit codes: 0 done, 1 the model could not be signed as it is, 2 could not be read, 64 usage.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  weighbridge digest model/
+  weighbridge digest model/ --no-ignore-git-paths
   weighbridge digest model/ --output json | jq -r .modelDigest
   weighbridge digest model/ --hash blake3 --ignore model/checkpoints")]
 pub(super) struct Flags {

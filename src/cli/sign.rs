@@ -37,7 +37,7 @@ const MAX_SECRET_BYTES: u64 = 1 << 20;
 #[command(after_help = "Examples:
   openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out key.pem
   openssl pkey -in key.pem -pubout -out key.pub
-  weighbridge sign model/ --key key.pem
+  weighbridge sign model/ --key key.pem --no-ignore-git-paths
   weighbridge sign model/ --key key.pem --certificate leaf.pem --chain intermediate.pem
   weighbridge sign model/ --key encrypted.pem --password-file /run/secrets/passphrase
   weighbridge sign model/ --key key.pem --ignore model/checkpoints --force")]
