@@ -230,7 +230,7 @@ impl Tenant {
             }))
             .expect_success();
         let phase = "--for=jsonpath={.status.phase}=Bound";
-        self.kubectl().run(&["wait", phase, "--timeout=60s", "persistentvolumeclaim", name]).expect_success();
+        self.kubectl().run(&["wait", phase, "--timeout=180s", "persistentvolumeclaim", name]).expect_success();
     }
 
     /// Puts the volume of another claim, which goes, behind the name of a claim that is gone.
