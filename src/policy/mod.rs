@@ -264,6 +264,11 @@ impl CompiledPolicies {
         self.cluster.iter().chain(self.of_namespace(namespace)).filter(move |_| !exempt)
     }
 
+    /// Whether a label of a namespace, other than this one, decides which policies match it.
+    pub fn go_by_labels_beside(&self, namespace: &str, label: &str) -> bool {
+        self.possible(namespace).any(|policy| policy.namespaces.asks_beside(label))
+    }
+
     fn of_namespace(&self, namespace: &str) -> impl Iterator<Item = &CompiledPolicy> {
         self.namespaced.get(namespace).into_iter().flatten()
     }

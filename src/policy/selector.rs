@@ -34,6 +34,16 @@ impl Selector {
         (Selector { requirements }, errors)
     }
 
+    /// Whether it asks for a label other than this one.
+    pub(super) fn asks_beside(&self, label: &str) -> bool {
+        self.requirements.iter().any(|requirement| match requirement {
+            Requirement::In(key, _)
+            | Requirement::NotIn(key, _)
+            | Requirement::Exists(key)
+            | Requirement::DoesNotExist(key) => key != label,
+        })
+    }
+
     /// Whether an object with these labels is selected.
     pub(super) fn matches(&self, labels: &Labels) -> bool {
         self.requirements.iter().all(|requirement| match requirement {

@@ -122,18 +122,31 @@ fn every_policy_that_is_not_satisfied_is_named() {
     both.code(1).stdout(contains("default/mine"));
 }
 
-/// Else nobody would notice that a typo lets everything through.
+/// Whether a policy selects it rests on labels that nobody has named.
 #[test]
-fn what_no_policy_is_about_is_said_where_that_may_be_a_mistake() {
+fn a_namespace_of_which_nothing_is_known_is_2_where_policies_go_by_labels() {
     let dir = folder();
     fs::write(dir.path().join("elsewhere.yaml"), MANIFESTS.replace("name: shop, labels", "name: other, labels"))
         .unwrap();
     let pod = "{apiVersion: v1, kind: Pod, metadata: {name: p}, spec: {containers: [{name: c, image: c, volumeMounts: \
                [{name: m, mountPath: /m}]}], volumes: [{name: m, persistentVolumeClaim: {claimName: llama}}]}}";
     fs::write(dir.path().join("pod.yaml"), pod).unwrap();
-    let said = contains("no policy selects namespace default, of which no label is known");
-    check(dir.path(), &with("pod.yaml", &[])).code(0).stdout(said.clone());
-    check(dir.path(), &with("pod.yaml", &["--namespace-labels", "tier=test"])).code(0).stdout(said.not());
+    let said = contains("nothing is known of namespace default — add a Namespace object");
+    check(dir.path(), &with("pod.yaml", &[])).code(2).stdout(said.clone());
+    check(dir.path(), &with("pod.yaml", &["--output", "json"]))
+        .code(2)
+        .stdout(contains("nothing is known of namespace"));
+    check(dir.path(), &with("pod.yaml", &["--namespace-labels", "tier=test"])).code(0).stdout(said.clone().not());
+
+    // By its name alone a policy selects or does not.
+    let policy = fs::read_to_string(dir.path().join("policy.yaml")).unwrap();
+    let mut policy: Value = serde_json::from_str(&policy).unwrap();
+    policy["spec"]["match"] =
+        json!({ "namespaceSelector": { "matchLabels": { "kubernetes.io/metadata.name": "default" } } });
+    fs::write(dir.path().join("by-name.yaml"), policy.to_string()).unwrap();
+    let arguments = ["pod.yaml", "--policy", "by-name.yaml", "--model", "claim/llama=m"];
+    check(dir.path(), &arguments).code(1).stdout(contains("[Writable]"));
+    check(dir.path(), &[&arguments[..], &["--namespace", "other"]].concat()).code(0);
 }
 
 /// Else a claim that is misspelt would be missing, and its folder never read.
@@ -149,7 +162,8 @@ fn what_nobody_can_say_is_2() {
     let dir = folder();
     let nothing = ["all.yaml", "--policy", "policy.yaml"];
     let said = contains("Warning: production: ").and(contains("A cluster would take it, but not its Pods:"));
-    check(dir.path(), &nothing).code(2).stdout(said.and(contains("[SourceMissing]")));
+    let said = said.and(contains("[SourceMissing]")).and(contains("add --model claim/llama=DIR"));
+    check(dir.path(), &nothing).code(2).stdout(said);
     let missing = ["all.yaml", "--policy", "missing.yaml", "--model", "claim/llama=m"];
     check(dir.path(), &missing).code(2).stdout(contains("ConfigMap keys does not exist"));
     let elsewhere = MANIFESTS.replace("name: shop, labels", "name: other, labels");

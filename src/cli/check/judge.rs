@@ -1,6 +1,6 @@
 //! Manifests in, decisions out.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use serde::Deserialize as _;
 use serde_json::Value;
@@ -26,8 +26,6 @@ pub(super) struct Checked {
     pub(super) objects: Vec<Object>,
     /// How many other objects there were.
     pub(super) others: usize,
-    /// Namespaces of which no label is known and no policy selects anything, and whose objects use models.
-    pub(super) unselected: BTreeSet<String>,
     /// Claims that a folder was named for and that no object uses.
     pub(super) unused: Vec<String>,
     /// Policies that cannot be understood, with what is wrong.
@@ -59,6 +57,9 @@ pub(super) enum Outcome {
     Refused,
 }
 
+/// What is said where nothing is known of a namespace.
+const UNSEEN: Code = Code::Unknown(UnknownCode::IndexStale);
+
 impl Outcome {
     /// One word for it.
     pub(super) const fn as_str(self) -> &'static str {
@@ -83,12 +84,17 @@ impl Object {
         let decisions = [Some(&self.decision), self.pods.as_ref()];
         let violations = decisions.into_iter().flatten().flat_map(|decision| &decision.violations);
         let stopping = violations.filter(|violation| violation.action >= Action::Hold);
+        let mut stopping: Vec<&Violation> = stopping.collect();
+        if stopping.iter().any(|violation| violation.code == UNSEEN) {
+            // Then nobody can say which policies match.
+            stopping.retain(|violation| violation.code == UNSEEN);
+        }
         let outcome = |violation: &Violation| match violation.code {
             Code::Unknown(UnknownCode::NotVerifiable) if !self.is_of_a_claim(violation) => Outcome::Refused,
             Code::Unknown(_) => Outcome::Undetermined,
             Code::Refused(_) | Code::Use(_) | Code::Request(_) => Outcome::Refused,
         };
-        stopping.map(outcome).max().unwrap_or(Outcome::Allowed)
+        stopping.into_iter().map(outcome).max().unwrap_or(Outcome::Allowed)
     }
 }
 
@@ -131,26 +137,38 @@ pub(super) fn check(mut world: World, manifests: Vec<Manifest>, namespace: &str)
     }
     let claims = extracts.iter().flat_map(|(_, _, extract)| extract.uses.iter().filter_map(|it| it.claim()));
     let unused = world.folders_beside(&claims.collect());
+    extracts.iter().for_each(|(_, _, extract)| world.namespace_by_name(&extract.subject.namespace));
     extracts.iter().for_each(|(_, _, extract)| world.bind(extract));
     extracts.iter().for_each(|(_, _, extract)| world.read_missing(extract));
     let evidence = world.evidence();
-    let (objects, others): (Vec<Object>, Vec<Object>) = (extracts.into_iter())
+    let objects: Vec<Object> = (extracts.into_iter())
         .map(|(file, line, extract)| object(&world, &evidence, file, line, extract))
-        .partition(|object| !object.decision.policies.is_empty());
-    let with_models = others.iter().filter(|object| !object.extract.uses.is_empty());
-    let namespaces = with_models.map(|object| &object.extract.subject.namespace);
-    let unselected = namespaces.filter(|namespace| !world.has_labels(namespace)).cloned().collect();
+        .filter(|object| !object.decision.policies.is_empty())
+        .collect();
     let problems = world.policies.iter().filter_map(|it| Some((it.name.to_string(), it.accepted().err()?))).collect();
-    Ok(Checked { others: total - objects.len(), unselected, unused, world, evidence, objects, problems })
+    Ok(Checked { others: total - objects.len(), unused, world, evidence, objects, problems })
 }
 
 fn object(world: &World, evidence: &Evidence, file: String, line: usize, extract: Extract) -> Object {
-    let decision = world.decide(&extract, evidence);
+    let decide = |extract: &Extract| {
+        let mut decision = world.decide(extract, evidence);
+        decision.violations.iter_mut().for_each(|violation| say_what_is_missing(violation, &extract.subject.namespace));
+        decision
+    };
+    let decision = decide(&extract);
     let mut as_pod = extract.clone();
     as_pod.subject.stage = Stage::Pod;
-    let pods = world.decide(&as_pod, evidence);
+    let pods = decide(&as_pod);
     let pods = Some(pods).filter(|pods| pods.strongest() > decision.strongest());
     Object { file, line, extract, decision, pods }
+}
+
+/// In a cluster a namespace that was not seen yet will be; here somebody has to say what its labels are.
+fn say_what_is_missing(violation: &mut Violation, namespace: &str) {
+    if violation.code == UNSEEN {
+        violation.finding.what = format!("nothing is known of namespace {}", shown_to(namespace, 63));
+        violation.finding.fix = "add a Namespace object, or --namespace with --namespace-labels".to_owned();
+    }
 }
 
 /// Takes in what a manifest says of namespaces and claims.

@@ -158,7 +158,9 @@ impl Flags {
         let policies = objects.compiled(&self.own_namespace);
         let mut world = World::new(policies, kinds, folders, threads, clock::now());
         live.into_iter().for_each(|(name, labels)| world.namespace(&name, labels));
-        world.namespace(&default_namespace, labels);
+        if !labels.is_empty() {
+            world.namespace(&default_namespace, labels);
+        }
         Ok((world, default_namespace))
     }
 

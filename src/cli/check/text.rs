@@ -1,5 +1,6 @@
 //! The result for people.
 
+use std::collections::BTreeSet;
 use std::io::{self, Write};
 
 use super::explain;
@@ -19,13 +20,15 @@ pub(super) fn print(out: &mut dyn Write, checked: &Checked, with_reasons: bool) 
         }
     }
     writeln!(out, "{}", summary(checked))?;
-    checked.unselected.iter().try_for_each(|namespace| {
-        writeln!(
-            out,
-            "no policy selects namespace {namespace}, of which no label is known: add a Namespace object, or --namespace \
-             {namespace} with --namespace-labels"
-        )
+    folders_that_are_missing(checked).iter().try_for_each(|claim| {
+        writeln!(out, "no folder stands in for claim {claim}: add --model claim/{claim}=DIR to have its model verified")
     })
+}
+
+/// The claims of which nothing can be said without their content.
+fn folders_that_are_missing(checked: &Checked) -> BTreeSet<&str> {
+    let uses = checked.objects.iter().flat_map(|object| &object.extract.uses);
+    uses.filter_map(|it| it.claim()).filter(|claim| !checked.world.has_folder(claim)).collect()
 }
 
 fn said(out: &mut dyn Write, object: &Object) -> io::Result<()> {

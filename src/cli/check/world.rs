@@ -77,6 +77,13 @@ impl World {
         facts.labels.extend(labels);
     }
 
+    /// Adds a namespace of which nothing but its name is known, if no policy goes by more.
+    pub(super) fn namespace_by_name(&mut self, name: &str) {
+        if !self.namespaces.contains_key(name) && !self.policies.go_by_labels_beside(name, NAMESPACE_NAME) {
+            self.namespace(name, []);
+        }
+    }
+
     /// Adds a claim that stands among the manifests.
     pub(super) fn claim(&mut self, namespace: &str, claim: PersistentVolumeClaim) {
         let name = claim.metadata.name.clone().unwrap_or_default();
@@ -118,11 +125,6 @@ impl World {
     /// The labels of a namespace, if anything is known of it.
     pub(super) fn labels(&self, namespace: &str) -> Option<&BTreeMap<String, String>> {
         self.namespaces.get(namespace).map(|facts| &facts.labels)
-    }
-
-    /// Whether anything is known of a namespace's labels beside the one that each has.
-    pub(super) fn has_labels(&self, namespace: &str) -> bool {
-        self.labels(namespace).is_some_and(|labels| labels.keys().any(|label| label != NAMESPACE_NAME))
     }
 
     /// Whether a folder was named for a claim.
