@@ -3,9 +3,9 @@
 use crate::model::Hasher;
 
 /// Longest label (RFC 1123), as namespaces are named.
-const MAX_LABEL_BYTES: usize = 63;
+pub const MAX_LABEL_BYTES: usize = 63;
 /// Longest subdomain (RFC 1123), as most objects are named.
-const MAX_SUBDOMAIN_BYTES: usize = 253;
+pub const MAX_SUBDOMAIN_BYTES: usize = 253;
 
 /// Whether Kubernetes takes it as a label (RFC 1123), as namespaces are named.
 pub fn is_label(text: &str) -> bool {

@@ -7,7 +7,7 @@ use kube::Resource;
 use serde_json::json;
 
 use super::{Exit, UsageError};
-use crate::api::names::{is_label, is_subdomain};
+use crate::api::names::{MAX_LABEL_BYTES, MAX_SUBDOMAIN_BYTES, is_label, is_subdomain};
 use crate::api::v1alpha1::{DISCOVERY, ModelVerification, ModelVerificationSpec};
 use crate::model::shown;
 
@@ -36,10 +36,10 @@ pub(super) struct Flags {
 impl Flags {
     pub(super) fn run(self, out: &mut dyn Write) -> Result<Exit, UsageError> {
         if !is_subdomain(&self.claim) {
-            return Err(not_a_name("claim", &self.claim, "`-` and `.`", 253));
+            return Err(not_a_name("claim", &self.claim, "`-` and `.`", MAX_SUBDOMAIN_BYTES));
         }
         if let Some(namespace) = self.namespace.as_ref().filter(|namespace| !is_label(namespace)) {
-            return Err(not_a_name("namespace", namespace, "`-`", 63));
+            return Err(not_a_name("namespace", namespace, "`-`", MAX_LABEL_BYTES));
         }
         let spec = ModelVerificationSpec::of_claim(self.claim, normal(&self.path)?);
         let spec = spec.signed_at(&self.signature).map_err(|error| UsageError(format!("--signature {error}")))?;

@@ -114,6 +114,7 @@ fn is_tag(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::names::MAX_LABEL_BYTES;
     use proptest::prelude::*;
 
     #[test]
@@ -172,7 +173,7 @@ mod tests {
     #[test]
     fn long_names_are_refused() {
         let digest = format!("sha256:{}", "0".repeat(64));
-        let label = "a".repeat(63);
+        let label = "a".repeat(MAX_LABEL_BYTES);
         for (place, fits) in [
             (format!("{label}.example.com/a"), true),
             (format!("a{label}.example.com/a"), false),

@@ -21,7 +21,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{
 };
 
 use super::{ARMED, CONFIGURATION, Settings};
-use crate::api::names::with_hash;
+use crate::api::names::{is_subdomain, with_hash};
 use crate::api::probe::PROBE_OBJECT;
 use crate::policy::EXEMPT_NAMESPACES;
 use crate::workload::CustomResource;
@@ -402,13 +402,6 @@ fn is_value(value: &str) -> bool {
         && value.chars().all(inner)
         && value.chars().next().is_none_or(outer)
         && value.chars().last().is_none_or(outer)
-}
-
-fn is_subdomain(name: &str) -> bool {
-    let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-    let label =
-        |part: &str| !part.is_empty() && !part.starts_with('-') && !part.ends_with('-') && part.chars().all(inner);
-    name.len() <= 253 && name.split('.').all(label)
 }
 
 #[cfg(test)]
