@@ -17,19 +17,18 @@ const NAMED_PATHS: usize = 3;
 /// Whether what is not signed may lie there.
 pub fn check_unsigned(ignored: &IgnoredPaths, unsigned: &UnsignedFiles) -> Result<(), (RefusedCode, Finding)> {
     let UnsignedFiles { paths, more } = unsigned;
-    let others: Vec<String> = paths.iter().filter(|path| !ignored.contain(path)).map(|path| shown(path)).collect();
+    let others: Vec<&str> = paths.iter().map(String::as_str).filter(|path| !ignored.contain(path)).collect();
     if others.is_empty() && !more {
         return Ok(());
     }
-    let first = others.iter().take(NAMED_PATHS).cloned().collect::<Vec<String>>().join(", ");
+    let first = others.iter().take(NAMED_PATHS).map(|path| shown(path)).collect::<Vec<String>>().join(", ");
     let what = match (others.len().saturating_sub(NAMED_PATHS), more) {
         (0, false) => format!("not signed, and not in the policy's content.ignorePaths: {first}"),
         (left, false) => format!("not signed, and not in the policy's content.ignorePaths: {first} and {left} more"),
         (_, true) if first.is_empty() => "more is not signed than a record can name".to_owned(),
         (_, true) => format!("more is not signed than a record can name, such as {first}"),
     };
-    let left = paths.iter().filter(|path| !ignored.contain(path));
-    let fix = if *more { remedy::OF_UNSIGNED } else { remedy::of_unsigned(left.map(String::as_str)) };
+    let fix = if *more { remedy::OF_UNSIGNED } else { remedy::of_unsigned(others) };
     Err((RefusedCode::UnsignedFiles, Finding { what, fix: fix.to_owned(), detail: None }))
 }
 

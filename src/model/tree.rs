@@ -25,12 +25,17 @@ pub const GIT_PATHS: [&str; 4] = [".git", ".gitattributes", ".github", ".gitigno
 
 /// Whether a path in a model is, or lies in, one of Git's own.
 pub fn is_git_path(path: &str) -> bool {
-    GIT_PATHS.contains(&path.split('/').next().unwrap_or_default())
+    GIT_PATHS.contains(&top(path))
 }
 
 /// Whether a path beneath the top of a volume is, or lies in, a folder that is no part of a model there.
 pub fn is_in_system_folder(path: &str) -> bool {
-    SYSTEM_FOLDERS.contains(&path.split('/').next().unwrap_or_default())
+    SYSTEM_FOLDERS.contains(&top(path))
+}
+
+/// What a path goes through first.
+fn top(path: &str) -> &str {
+    path.split('/').next().unwrap_or_default()
 }
 
 /// The files of a model on a disk, before they are hashed.

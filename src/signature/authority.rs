@@ -137,13 +137,13 @@ impl Authority {
     pub fn accepts(&self, signer: &Signer) -> bool {
         match (self, signer) {
             (Authority::Key { fingerprint }, Signer::Key { fingerprint: signer }) => fingerprint == signer,
-            (Authority::Certificate { .. }, Signer::Certificate(_)) => self
+            (Authority::Certificate { .. }, _) => self
                 .pins_for(signer)
                 .is_some_and(|(facts, pins)| pins.is_empty() || pins.iter().any(|pin| pin.describes(facts))),
             (Authority::Keyless { trust, identities }, Signer::Keyless(facts)) => {
                 facts.trust == *trust && identities.iter().any(|identity| identity.matches(facts))
             }
-            (Authority::Key { .. } | Authority::Certificate { .. } | Authority::Keyless { .. }, _) => false,
+            (Authority::Key { .. } | Authority::Keyless { .. }, _) => false,
         }
     }
 

@@ -167,7 +167,7 @@ fn block(text: &str) -> Result<(Form, &str), SigningKeyError> {
         None => SigningKeyError::NotPem,
         Some("PUBLIC KEY" | "RSA PUBLIC KEY") => SigningKeyError::Public,
         Some(label @ ("RSA PRIVATE KEY" | "DSA PRIVATE KEY")) => {
-            SigningKeyError::UnsupportedKind(label[..3].to_owned())
+            SigningKeyError::UnsupportedKind(label.trim_end_matches(" PRIVATE KEY").to_owned())
         }
         Some(label) => SigningKeyError::OtherPem(shown(label)),
     })

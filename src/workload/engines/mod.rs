@@ -194,8 +194,8 @@ impl Search<'_> {
         self.uris.extend(model_uris(words.iter().map(|word| (word.text.as_str(), &word.at))));
         // Words that no shell reads and that are in one piece are read as they stand.
         let between = |c: char| c.is_whitespace() || is_punctuation(c);
-        let hides = |word: &Word| word.text.starts_with('_') || word.text.contains(between);
-        let hides = script(&words).is_some() || words.iter().any(hides);
+        let may_hide = |word: &Word| word.text.starts_with('_') || word.text.contains(between);
+        let hides = script(&words).is_some() || words.iter().any(may_hide);
         if hides {
             self.said.written.extend(words.iter().cloned());
         }
