@@ -157,6 +157,25 @@ fn a_folder_for_a_claim_that_nobody_mounts_is_said() {
     check(dir.path(), &with("all.yaml", &["--model", "claim/lama=m"])).code(0).stderr(said);
 }
 
+/// A folder is asked for only where a policy asks about the claim.
+#[test]
+fn no_folder_is_asked_for_that_changes_nothing() {
+    let dir = folder();
+    let mounts = "readOnly: true}]}";
+    let scratch = "readOnly: true}, {name: scratch, mountPath: /scratch}]}";
+    let volumes = "{claimName: llama}}]";
+    let claim = "{claimName: llama}}, {name: scratch, persistentVolumeClaim: {claimName: scratch}}]";
+    fs::write(dir.path().join("scratch.yaml"), MANIFESTS.replace(mounts, scratch).replace(volumes, claim)).unwrap();
+    let policy = fs::read_to_string(dir.path().join("policy.yaml")).unwrap();
+    let mut policy: Value = serde_json::from_str(&policy).unwrap();
+    policy["spec"]["match"]["models"] = json!([{ "mountPaths": ["/models"] }]);
+    fs::write(dir.path().join("models.yaml"), policy.to_string()).unwrap();
+    let of_all = check(dir.path(), &with("scratch.yaml", &[]));
+    of_all.stdout(contains("no folder stands in for claim scratch"));
+    let of_models = ["scratch.yaml", "--policy", "models.yaml", "--model", "claim/llama=m"];
+    check(dir.path(), &of_models).code(0).stdout(contains("no folder stands in").not());
+}
+
 #[test]
 fn what_nobody_can_say_is_2() {
     let dir = folder();

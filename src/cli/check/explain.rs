@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use super::judge::{Checked, Object};
+use super::judge::{Checked, Object, unknown_namespace};
 use crate::api::v1alpha1::VerdictKind;
 use crate::decision::{JudgedUse, Verdict};
 use crate::policy::{CompiledPolicy, PolicyName};
@@ -37,10 +37,7 @@ fn found(model_use: &ModelUse) -> String {
 pub(super) fn reasons(checked: &Checked, object: &Object, model_use: &ModelUse) -> Vec<String> {
     let namespace = &object.extract.subject.namespace;
     let Some(labels) = checked.world.labels(namespace) else {
-        return vec![format!(
-            "nothing is known of namespace {namespace}: add a Namespace object, or --namespace {namespace} with \
-             --namespace-labels"
-        )];
+        return vec![unknown_namespace(namespace).join(": ")];
     };
     let about = |policy: &CompiledPolicy| {
         if !checked.world.policies.matching(namespace, labels).any(|it| it.name == policy.name) {

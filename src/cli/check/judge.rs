@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::super::{Exit, UsageError};
 use super::manifests::Manifest;
 use super::world::World;
+use crate::api::names::MAX_LABEL_BYTES;
 use crate::api::v1alpha1::{Code, UnknownCode};
 use crate::decision::{Action, Decision, Evidence, Violation};
 use crate::model::shown_to;
@@ -83,26 +84,23 @@ impl Object {
     pub(super) fn outcome(&self) -> Outcome {
         let decisions = [Some(&self.decision), self.pods.as_ref()];
         let violations = decisions.into_iter().flatten().flat_map(|decision| &decision.violations);
-        let stopping = violations.filter(|violation| violation.action >= Action::Hold);
-        let mut stopping: Vec<&Violation> = stopping.collect();
+        let stopping: Vec<&Violation> = violations.filter(|violation| violation.action >= Action::Hold).collect();
         if stopping.iter().any(|violation| violation.code == UNSEEN) {
-            // Then nobody can say which policies match.
-            stopping.retain(|violation| violation.code == UNSEEN);
+            // Nobody can say which policies match.
+            return Outcome::Undetermined;
         }
         let outcome = |violation: &Violation| match violation.code {
-            Code::Unknown(UnknownCode::NotVerifiable) if !self.is_of_a_claim(violation) => Outcome::Refused,
+            // Of a claim the cluster may know more: labels by which a policy leaves it alone.
+            Code::Unknown(UnknownCode::NotVerifiable) if self.claim_of(violation).is_none() => Outcome::Refused,
             Code::Unknown(_) => Outcome::Undetermined,
             Code::Refused(_) | Code::Use(_) | Code::Request(_) => Outcome::Refused,
         };
         stopping.into_iter().map(outcome).max().unwrap_or(Outcome::Allowed)
     }
-}
 
-impl Object {
-    /// Whether it is about a claim, of which the cluster may know more: labels by which a policy leaves it alone. Whatever
-    /// else cannot be verified stays so, whatever becomes known.
-    fn is_of_a_claim(&self, violation: &Violation) -> bool {
-        self.extract.uses.iter().any(|it| it.at == violation.at && it.claim().is_some())
+    /// The claim behind the use that a violation is about.
+    pub(super) fn claim_of(&self, violation: &Violation) -> Option<&str> {
+        self.extract.uses.iter().find(|it| it.at == violation.at && it.claim().is_some())?.claim()
     }
 }
 
@@ -166,9 +164,15 @@ fn object(world: &World, evidence: &Evidence, file: String, line: usize, extract
 /// In a cluster a namespace that was not seen yet will be; here somebody has to say what its labels are.
 fn say_what_is_missing(violation: &mut Violation, namespace: &str) {
     if violation.code == UNSEEN {
-        violation.finding.what = format!("nothing is known of namespace {}", shown_to(namespace, 63));
-        violation.finding.fix = "add a Namespace object, or --namespace with --namespace-labels".to_owned();
+        [violation.finding.what, violation.finding.fix] = unknown_namespace(namespace);
     }
+}
+
+/// What is missing where nothing is known of a namespace, and what to do.
+pub(super) fn unknown_namespace(namespace: &str) -> [String; 2] {
+    let name = shown_to(namespace, MAX_LABEL_BYTES);
+    let fix = format!("add a Namespace object, or --namespace {name} with --namespace-labels");
+    [format!("nothing is known of namespace {name}"), fix]
 }
 
 /// Takes in what a manifest says of namespaces and claims.

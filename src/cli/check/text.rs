@@ -5,7 +5,12 @@ use std::io::{self, Write};
 
 use super::explain;
 use super::judge::{Checked, Object, Outcome};
+use crate::api::v1alpha1::{Code, UnknownCode};
 use crate::decision::{Action, Decision, Violation, deny_text, warnings};
+use crate::model::shown;
+
+/// What is said where a claim is not there, or has no content.
+const MISSING: Code = Code::Unknown(UnknownCode::SourceMissing);
 
 /// Prints each object that uses models, with the sentences that a cluster would say, and a summary.
 pub(super) fn print(out: &mut dyn Write, checked: &Checked, with_reasons: bool) -> io::Result<()> {
@@ -21,14 +26,19 @@ pub(super) fn print(out: &mut dyn Write, checked: &Checked, with_reasons: bool) 
     }
     writeln!(out, "{}", summary(checked))?;
     folders_that_are_missing(checked).iter().try_for_each(|claim| {
+        let claim = shown(claim);
         writeln!(out, "no folder stands in for claim {claim}: add --model claim/{claim}=DIR to have its model verified")
     })
 }
 
-/// The claims of which nothing can be said without their content.
+/// The claims that a policy asks about, and of which nothing can be said without their content.
 fn folders_that_are_missing(checked: &Checked) -> BTreeSet<&str> {
-    let uses = checked.objects.iter().flat_map(|object| &object.extract.uses);
-    uses.filter_map(|it| it.claim()).filter(|claim| !checked.world.has_folder(claim)).collect()
+    fn of_object(object: &Object) -> impl Iterator<Item = &str> {
+        let decisions = [Some(&object.decision), object.pods.as_ref()].into_iter().flatten();
+        let missing = decisions.flat_map(|decision| &decision.violations).filter(|it| it.code == MISSING);
+        missing.filter_map(|violation| object.claim_of(violation))
+    }
+    checked.objects.iter().flat_map(of_object).filter(|claim| !checked.world.has_folder(claim)).collect()
 }
 
 fn said(out: &mut dyn Write, object: &Object) -> io::Result<()> {
